@@ -31,9 +31,11 @@ impl fmt::Debug for Clock {
     }
 }
 
+type Fill = dyn FnMut(&mut [u8]) + Send;
+
 /// Gives random bytes. Cheap to clone; clones share one stream.
 #[derive(Clone)]
-pub struct Entropy(Arc<Mutex<dyn FnMut(&mut [u8]) + Send>>);
+pub struct Entropy(Arc<Mutex<Fill>>);
 
 impl Entropy {
     /// A source that fills buffers by `fill`: the operating system's generator

@@ -1,0 +1,97 @@
+//! Connected mailboxes and how they are.
+
+use postroom_model::{
+    IntegrationId, MailboxId, Timestamp,
+    mailbox::{AfterTaking, MailboxHealth},
+};
+
+use crate::{Db, DbError, Row, Stmt, args, parse};
+
+/// A connected mailbox.
+#[derive(Debug, Clone)]
+pub struct Mailbox {
+    /// Our id.
+    pub id: MailboxId,
+    /// The integration through which it is reached.
+    pub integration: IntegrationId,
+    /// Its address.
+    pub address: String,
+    /// Mails that arrived earlier are not taken; absent: from activation.
+    pub take_from: Option<Timestamp>,
+    /// What is done to a mail in the mailbox once it is stored.
+    pub after_taking: AfterTaking,
+    /// When it was first connected.
+    pub activated_at: Option<Timestamp>,
+    /// How it is.
+    pub health: MailboxHealth,
+    /// What is wrong, for people.
+    pub health_detail: Option<String>,
+    /// Since when it is so.
+    pub health_at: Option<Timestamp>,
+}
+
+impl Mailbox {
+    /// The moment before which mails are not taken, once the mailbox is activated.
+    pub fn takes_from(&self) -> Option<Timestamp> {
+        self.take_from.or(self.activated_at)
+    }
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, integration_id, address, take_from, after_taking, activated_at, health, \
+             health_detail, health_at FROM mailboxes ",
+            $rest
+        )
+    };
+}
+
+fn read(row: Row) -> Result<Mailbox, DbError> {
+    let mut c = row.columns();
+    Ok(Mailbox {
+        id: c.next()?,
+        integration: c.next()?,
+        address: c.next()?,
+        take_from: c.next()?,
+        after_taking: parse(&c.next::<String>()?)?,
+        activated_at: c.next()?,
+        health: parse(&c.next::<String>()?)?,
+        health_detail: c.next()?,
+        health_at: c.next()?,
+    })
+}
+
+/// All mailboxes in declared order.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list(db: &Db) -> Result<Vec<Mailbox>, DbError> {
+    let stmt = Stmt::new(select!("ORDER BY position, id"), args![]);
+    db.query(stmt).await?.into_iter().map(read).collect()
+}
+
+/// One mailbox, if it is there.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn find(db: &Db, id: MailboxId) -> Result<Option<Mailbox>, DbError> {
+    let rows = db.query(Stmt::new(select!("WHERE id = $1"), args![id])).await?;
+    rows.into_iter().next().map(read).transpose()
+}
+
+/// The moment of first connection, kept for ever.
+pub fn record_activated(id: MailboxId, at: Timestamp) -> Stmt {
+    Stmt::new("UPDATE mailboxes SET activated_at = $2 WHERE id = $1 AND activated_at IS NULL", args![id, at])
+}
+
+/// Writes the health, if it is another than before; lost otherwise, so that the
+/// feed tells changes only.
+pub fn record_health(id: MailboxId, health: MailboxHealth, detail: Option<&str>, at: Timestamp) -> Stmt {
+    Stmt::new(
+        "UPDATE mailboxes SET health = $2, health_detail = $3, health_at = $4 \
+         WHERE id = $1 AND (health <> $2 OR COALESCE(health_detail, '') <> $5)",
+        args![id, health.as_str(), detail, at, detail.unwrap_or("")],
+    )
+    .expect_one()
+}

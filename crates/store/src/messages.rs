@@ -1,0 +1,435 @@
+//! The ledger: one row for each mail that arrived in a watched folder.
+//!
+//! The pair (mailbox, immutable id) is unique: whoever comes second with the same
+//! mail loses the race and changes nothing. Every change of state is guarded by
+//! the state it starts from.
+
+use std::collections::BTreeSet;
+
+use postroom_model::{
+    BlobId, ConversationId, EmailAddress, FolderId, MailboxId, MessageId, Timestamp,
+    ledger::{MessageState, Reason},
+};
+use serde::Serialize;
+
+use crate::{Db, DbError, Row, Stmt, args, content::Content, parse};
+
+/// A row of the ledger.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Our id.
+    pub id: MessageId,
+    /// The mailbox in which it lay.
+    pub mailbox: MailboxId,
+    /// The folder in which it was found.
+    pub folder: Option<FolderId>,
+    /// Its immutable id in Microsoft Graph.
+    pub graph_id: String,
+    /// Where it stands.
+    pub state: MessageState,
+    /// Why it stands there.
+    pub reason: Reason,
+    /// More about the reason, for people.
+    pub detail: Option<String>,
+    /// When we first heard of it.
+    pub seen_at: Timestamp,
+    /// When it arrived in the mailbox, as Microsoft says.
+    pub received_at: Option<Timestamp>,
+    /// When its bytes were stored.
+    pub stored_at: Option<Timestamp>,
+    /// When it entered its queue.
+    pub queued_at: Option<Timestamp>,
+    /// When its read flag was set.
+    pub marked_read_at: Option<Timestamp>,
+    /// SHA-256 of its bytes.
+    pub sha256: Option<Vec<u8>>,
+    /// How many bytes it has.
+    pub size: Option<i64>,
+    /// Its Message-ID, without brackets.
+    pub internet_message_id: Option<String>,
+    /// Who wrote it.
+    pub from_address: Option<String>,
+    /// The writer's display name.
+    pub from_name: Option<String>,
+    /// Its subject.
+    pub subject: Option<String>,
+    /// What kind of machine wrote it, if one did.
+    pub automatic: Option<String>,
+    /// The conversation that it is in.
+    pub conversation: Option<ConversationId>,
+}
+
+impl Message {
+    /// The arrival time that routing and ordering keep.
+    pub fn arrived_at(&self) -> Timestamp {
+        self.received_at.unwrap_or(self.seen_at).min(self.seen_at)
+    }
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, mailbox_id, folder_id, graph_id, state, reason, detail, seen_at, received_at, \
+             stored_at, queued_at, marked_read_at, sha256, size, internet_message_id, from_address, \
+             from_name, subject, automatic, conversation_id FROM messages ",
+            $rest
+        )
+    };
+}
+
+fn read(row: Row) -> Result<Message, DbError> {
+    let mut c = row.columns();
+    Ok(Message {
+        id: c.next()?,
+        mailbox: c.next()?,
+        folder: c.next()?,
+        graph_id: c.next()?,
+        state: parse(&c.next::<String>()?)?,
+        reason: parse(&c.next::<String>()?)?,
+        detail: c.next()?,
+        seen_at: c.next()?,
+        received_at: c.next()?,
+        stored_at: c.next()?,
+        queued_at: c.next()?,
+        marked_read_at: c.next()?,
+        sha256: c.next()?,
+        size: c.next()?,
+        internet_message_id: c.next()?,
+        from_address: c.next()?,
+        from_name: c.next()?,
+        subject: c.next()?,
+        automatic: c.next()?,
+        conversation: c.next()?,
+    })
+}
+
+/// A mail of which we have just heard.
+#[derive(Debug, Clone)]
+pub struct SeenMessage {
+    /// Our id for it.
+    pub id: MessageId,
+    /// The mailbox.
+    pub mailbox: MailboxId,
+    /// The folder.
+    pub folder: FolderId,
+    /// Its immutable id.
+    pub graph_id: String,
+    /// How we heard.
+    pub reason: Reason,
+    /// When we heard.
+    pub seen_at: Timestamp,
+    /// When it arrived, if that was said.
+    pub received_at: Option<Timestamp>,
+}
+
+/// Makes the ledger row. The unit is lost if the mail has one already.
+pub fn insert_seen(seen: &SeenMessage) -> Stmt {
+    Stmt::new(
+        "INSERT INTO messages (id, mailbox_id, folder_id, graph_id, state, reason, seen_at, received_at) \
+         VALUES ($1, $2, $3, $4, 'seen', $5, $6, $7) ON CONFLICT (mailbox_id, graph_id) DO NOTHING",
+        args![
+            seen.id,
+            seen.mailbox,
+            seen.folder,
+            seen.graph_id.as_str(),
+            seen.reason.as_str(),
+            seen.seen_at,
+            seen.received_at
+        ],
+    )
+    .expect_one()
+}
+
+/// Which of these immutable ids the ledger has already.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_known(
+    db: &Db,
+    mailbox: MailboxId,
+    graph_ids: &[&str],
+) -> Result<BTreeSet<String>, DbError> {
+    let mut known = BTreeSet::new();
+    // Looked up one by one in one round: a list of unknown length would make
+    // another statement of each length.
+    let looked = graph_ids.iter().map(|graph_id| {
+        db.query(Stmt::new(
+            "SELECT graph_id FROM messages WHERE mailbox_id = $1 AND graph_id = $2",
+            args![mailbox, *graph_id],
+        ))
+    });
+    for rows in futures_util::future::try_join_all(looked).await? {
+        for row in rows {
+            known.insert(row.columns().next()?);
+        }
+    }
+    Ok(known)
+}
+
+/// Adds the arrival time that Microsoft gives, where it was not known yet.
+pub fn record_received_at(mailbox: MailboxId, graph_id: &str, received_at: Timestamp) -> Stmt {
+    Stmt::new(
+        "UPDATE messages SET received_at = $3 WHERE mailbox_id = $1 AND graph_id = $2 AND received_at IS NULL",
+        args![mailbox, graph_id, received_at],
+    )
+}
+
+/// The bytes are ours: `seen` or `held` becomes `stored`.
+pub fn record_stored(
+    id: MessageId,
+    content: &Content,
+    sha256: &[u8],
+    size: usize,
+    reason: Reason,
+    at: Timestamp,
+) -> Stmt {
+    let (sealed, blob) = content.columns();
+    Stmt::new(
+        "UPDATE messages SET state = 'stored', reason = $2, detail = NULL, stored_at = $3, sha256 = $4, \
+         size = $5, sealed = $6, blob_id = $7 WHERE id = $1 AND state IN ('seen', 'held') AND stored_at IS NULL",
+        args![id, reason.as_str(), at, sha256, size as i64, sealed, blob],
+    )
+    .expect_one()
+}
+
+/// Moves a message from one state to another; lost if it no longer stands in the first.
+pub fn record_state(
+    id: MessageId,
+    from: MessageState,
+    to: MessageState,
+    reason: Reason,
+    detail: Option<&str>,
+) -> Stmt {
+    debug_assert!(from.next().contains(&to), "{from} → {to}");
+    Stmt::new(
+        "UPDATE messages SET state = $3, reason = $4, detail = $5 WHERE id = $1 AND state = $2",
+        args![id, from.as_str(), to.as_str(), reason.as_str(), detail],
+    )
+    .expect_one()
+}
+
+/// What reading the mail gave.
+#[derive(Debug, Clone)]
+pub struct Derived<'a> {
+    /// Message-ID, without brackets.
+    pub internet_message_id: Option<&'a str>,
+    /// Who wrote it.
+    pub from_address: Option<&'a str>,
+    /// The writer's display name.
+    pub from_name: Option<&'a str>,
+    /// The subject.
+    pub subject: &'a str,
+    /// What kind of machine wrote it.
+    pub automatic: Option<&'a str>,
+}
+
+/// Keeps what can be searched and shown without opening the mail.
+pub fn record_derived(id: MessageId, derived: &Derived<'_>) -> Stmt {
+    Stmt::new(
+        "UPDATE messages SET internet_message_id = $2, from_address = $3, from_name = $4, subject = $5, \
+         automatic = $6 WHERE id = $1",
+        args![
+            id,
+            derived.internet_message_id,
+            derived.from_address,
+            derived.from_name,
+            derived.subject,
+            derived.automatic
+        ],
+    )
+}
+
+/// The message is in a conversation: `stored` or `held` becomes `routed`.
+pub fn record_routed(id: MessageId, conversation: ConversationId, reason: Reason, at: Timestamp) -> Stmt {
+    Stmt::new(
+        "UPDATE messages SET state = 'routed', reason = $3, detail = NULL, conversation_id = $2, \
+         queued_at = $4 WHERE id = $1 AND state IN ('stored', 'held')",
+        args![id, conversation, reason.as_str(), at],
+    )
+    .expect_one()
+}
+
+/// The mailbox shows the mail as read.
+pub fn record_marked_read(id: MessageId, at: Timestamp) -> Stmt {
+    Stmt::new(
+        "UPDATE messages SET marked_read_at = $2 WHERE id = $1 AND marked_read_at IS NULL",
+        args![id, at],
+    )
+}
+
+/// One row, if it is there.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn find(db: &Db, id: MessageId) -> Result<Option<Message>, DbError> {
+    let rows = db.query(Stmt::new(select!("WHERE id = $1"), args![id])).await?;
+    rows.into_iter().next().map(read).transpose()
+}
+
+/// One row by its place in Microsoft Graph.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn find_by_graph_id(
+    db: &Db,
+    mailbox: MailboxId,
+    graph_id: &str,
+) -> Result<Option<Message>, DbError> {
+    let stmt = Stmt::new(select!("WHERE mailbox_id = $1 AND graph_id = $2"), args![mailbox, graph_id]);
+    db.query(stmt).await?.into_iter().next().map(read).transpose()
+}
+
+/// Rows that carry this Message-ID, oldest first.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_by_internet_id(db: &Db, internet_message_id: &str) -> Result<Vec<Message>, DbError> {
+    let stmt = Stmt::new(select!("WHERE internet_message_id = $1 ORDER BY id"), args![internet_message_id]);
+    db.query(stmt).await?.into_iter().map(read).collect()
+}
+
+/// The messages of a conversation, oldest first.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_of_conversation(db: &Db, conversation: ConversationId) -> Result<Vec<Message>, DbError> {
+    let stmt = Stmt::new(select!("WHERE conversation_id = $1 ORDER BY seen_at, id"), args![conversation]);
+    db.query(stmt).await?.into_iter().map(read).collect()
+}
+
+/// What a page of the ledger shows.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only this state.
+    pub state: Option<MessageState>,
+    /// Only rows whose sender, subject or Message-ID contains this, in any case.
+    pub text: Option<String>,
+    /// Only rows older than this one, for the next page.
+    pub before: Option<MessageId>,
+}
+
+/// A page of the ledger, newest first.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_page(db: &Db, filter: &Filter, limit: u32) -> Result<Vec<Message>, DbError> {
+    let pattern = filter.text.as_ref().map(|text| {
+        let escaped = text.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        format!("%{escaped}%")
+    });
+    let stmt = Stmt::new(
+        select!(
+            "WHERE ($1 = '' OR state = $1) \
+             AND ($2 = '' OR LOWER(COALESCE(subject, '')) LIKE $2 ESCAPE '\\' \
+             OR LOWER(COALESCE(from_address, '')) LIKE $2 ESCAPE '\\' \
+             OR LOWER(COALESCE(internet_message_id, '')) LIKE $2 ESCAPE '\\') \
+             AND id < $3 ORDER BY id DESC LIMIT $4"
+        ),
+        args![
+            filter.state.map_or("", MessageState::as_str),
+            pattern.unwrap_or_default(),
+            filter.before.unwrap_or(MessageId::from_uuid(uuid::Uuid::max())),
+            limit
+        ],
+    );
+    db.query(stmt).await?.into_iter().map(read).collect()
+}
+
+/// Rows after `after`, oldest first: for reading the whole ledger in pieces.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_after(db: &Db, after: Option<MessageId>, limit: u32) -> Result<Vec<Message>, DbError> {
+    let after = after.unwrap_or(MessageId::from_uuid(uuid::Uuid::nil()));
+    let stmt = Stmt::new(select!("WHERE id > $1 ORDER BY id LIMIT $2"), args![after, limit]);
+    db.query(stmt).await?.into_iter().map(read).collect()
+}
+
+/// Ids of messages held for `reason`, oldest first.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_held_for(db: &Db, reason: Reason) -> Result<Vec<MessageId>, DbError> {
+    let stmt = Stmt::new(
+        "SELECT id FROM messages WHERE state = 'held' AND reason = $1 ORDER BY id",
+        args![reason.as_str()],
+    );
+    db.query(stmt).await?.into_iter().map(|row| row.columns().next()).collect()
+}
+
+/// How many messages stand in each state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StateCount {
+    /// The state.
+    pub state: MessageState,
+    /// How many.
+    pub count: i64,
+}
+
+/// Counts the ledger by state.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_state_counts(db: &Db) -> Result<Vec<StateCount>, DbError> {
+    let stmt = Stmt::new("SELECT state, COUNT(*) FROM messages GROUP BY state ORDER BY state", args![]);
+    let mut counts = Vec::new();
+    for row in db.query(stmt).await? {
+        let mut c = row.columns();
+        counts.push(StateCount { state: parse(&c.next::<String>()?)?, count: c.next()? });
+    }
+    Ok(counts)
+}
+
+/// Where a message's sealed bytes are.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn find_content(db: &Db, id: MessageId) -> Result<Option<Content>, DbError> {
+    let rows = db.query(Stmt::new("SELECT sealed, blob_id FROM messages WHERE id = $1", args![id])).await?;
+    let Some(row) = rows.into_iter().next() else { return Ok(None) };
+    let mut c = row.columns();
+    let sealed: Option<Vec<u8>> = c.next()?;
+    let blob: Option<BlobId> = c.next()?;
+    Ok(sealed.map(Content::Inline).or(blob.map(Content::Blob)))
+}
+
+/// Ids of all blobs that a message names, to tell orphans from the rest.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_blob_ids(db: &Db) -> Result<BTreeSet<BlobId>, DbError> {
+    let rows = db.query(Stmt::new("SELECT blob_id FROM messages WHERE blob_id IS NOT NULL", args![])).await?;
+    rows.into_iter().map(|row| row.columns().next()).collect()
+}
+
+/// Conversations that hold a mail with this Message-ID, ours included, with the
+/// addresses that take part in them.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_threads(
+    db: &Db,
+    internet_message_id: &str,
+) -> Result<Vec<(ConversationId, BTreeSet<EmailAddress>)>, DbError> {
+    let stmt = Stmt::new(
+        "SELECT found.conversation_id, participants.address FROM \
+         (SELECT conversation_id FROM messages WHERE internet_message_id = $1 AND conversation_id IS NOT NULL \
+         UNION SELECT conversation_id FROM outgoing WHERE internet_message_id = $1) AS found \
+         LEFT JOIN participants ON participants.conversation_id = found.conversation_id \
+         ORDER BY found.conversation_id",
+        args![internet_message_id],
+    );
+    let mut threads: Vec<(ConversationId, BTreeSet<EmailAddress>)> = Vec::new();
+    for row in db.query(stmt).await? {
+        let mut c = row.columns();
+        let conversation: ConversationId = c.next()?;
+        let address: Option<String> = c.next()?;
+        if threads.last().is_none_or(|(last, _)| *last != conversation) {
+            threads.push((conversation, BTreeSet::new()));
+        }
+        if let (Some((_, addresses)), Some(address)) = (threads.last_mut(), address) {
+            addresses.insert(parse(&address)?);
+        }
+    }
+    Ok(threads)
+}
