@@ -1,0 +1,39 @@
+//! Microsoft Graph and Entra ID client: tokens, lanes, retries, typed calls.
+//!
+//! Written from Microsoft's documentation and from field reports; knows nothing
+//! of databases and of the domain. A [`Graph`] stands for one application in one
+//! tenant, a [`Mailbox`] for one mailbox in it. Every call to a mailbox goes
+//! through its lane ([`LaneConfig`]), which alone keeps Microsoft's limits.
+//! Nothing here spawns a task or reads a clock: time and randomness come in,
+//! waiting is tokio's, so everything runs in virtual time.
+
+mod answer;
+mod call;
+mod client;
+mod cloud;
+mod delta;
+mod draft;
+mod errors;
+mod lane;
+mod mailbox;
+pub mod notification;
+mod requests;
+mod subscription;
+#[cfg(test)]
+mod testing;
+mod token;
+mod transport;
+mod wire;
+
+pub use answer::Answer;
+pub use client::{Graph, GraphConfig};
+pub use cloud::{Cloud, Endpoints, UnknownCloud};
+pub use delta::{DeltaFrom, DeltaItem, DeltaNext, DeltaPage, IdItem, IdPage};
+pub use draft::{Draft, DraftContent, FoundMessage, Marker, Recipient, WellKnown};
+pub use errors::{Failure, GraphError, GraphErrorKind};
+pub use lane::{LaneConfig, LaneView, ParkReason, Parked, Priority};
+pub use mailbox::{Folder, Mailbox, MessageMeta};
+pub use requests::Operation;
+pub use subscription::{NewSubscription, Subscription};
+pub use token::{Credential, TokenError};
+pub use transport::{InProcess, Network, Transport, TransportError};
