@@ -1,0 +1,186 @@
+//! Delta query: what changed in a folder since a token.
+//!
+//! A token holds its whole state: the folder, how far it has come, and the
+//! options of the first call. Source:
+//! <https://learn.microsoft.com/en-us/graph/api/message-delta>.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Failure};
+use super::folders::{self, owner};
+use super::json::{View, find_property};
+use super::query::Query;
+use super::{Call, ids};
+use crate::mailbox::{Change, Folder, FolderKey, Mailbox};
+use crate::random::digest;
+use crate::state::State;
+
+/// Options that the first call may have; later ones come from the token.
+const OPTIONS: [&str; 6] = ["$select", "$top", "$expand", "$filter", "$orderby", "changeType"];
+/// Page size without a preference.
+const DEFAULT_PAGE: usize = 10;
+
+/// What a token says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Track {
+    generation: u64,
+    mailbox: uuid::Uuid,
+    folder: u64,
+    /// Number of the last change that was told.
+    after: u64,
+    /// Where this round began; a younger item is a created one.
+    round: u64,
+    /// Whether this round tells everything there is.
+    first: bool,
+    /// The options of the first call, as a query.
+    options: String,
+}
+
+/// `GET …/mailFolders/{folder}/messages/delta`
+pub(crate) fn page(
+    state: &State,
+    call: &Call,
+    mailbox: usize,
+    folder: Option<&str>,
+) -> Result<Answer, Failure> {
+    let Some(folder) = folder else {
+        return Err(Failure::bad_request(
+            "Change tracking is not supported against 'microsoft.graph.message'.",
+        ));
+    };
+    let owner = owner(state, mailbox)?;
+    let key = folders::find(owner, folder)?;
+    let folder = owner.find_folder(key).ok_or_else(Failure::no_item)?;
+    let track = track(state.generation, call, owner, key)?;
+    let options = Query::parse(Some(&track.options));
+    let view =
+        View { mailbox: owner, prefer: call.prefer, select: options.select()?, expand: options.expand()? };
+    let size =
+        call.prefer.page.or(options.find("$top").and_then(|top| top.parse().ok())).unwrap_or(DEFAULT_PAGE);
+    let horizon = folder.horizon(call.now);
+    let told = told(&track, folder, &view, &options, horizon, size.clamp(1, 1000))?;
+    let after = told.after;
+    let (link, token) = if told.is_last {
+        let next = Track { after, round: after, first: false, ..track };
+        ("@odata.deltaLink", format!("$deltatoken={}", written(&next)))
+    } else {
+        ("@odata.nextLink", format!("$skiptoken={}", written(&Track { after, ..track })))
+    };
+    let folder_id = ids::folder(owner.guid, key);
+    let target = format!(
+        "{}/v1.0/users/{}/mailFolders('{folder_id}')/messages/delta?{token}",
+        call.graph_url, owner.guid,
+    );
+    let mut answer = json!({
+        "@odata.context": format!("{}/v1.0/$metadata#Collection(message)", call.graph_url),
+        "value": told.value,
+    });
+    answer[link] = target.into();
+    Ok(Answer::json(answer))
+}
+
+/// One page of changes.
+struct Told {
+    value: Vec<Value>,
+    after: u64,
+    is_last: bool,
+}
+
+fn told(
+    track: &Track,
+    folder: &Folder,
+    view: &View<'_>,
+    options: &Query,
+    horizon: u64,
+    size: usize,
+) -> Result<Told, Failure> {
+    let filter = options.filter()?;
+    let kinds = options.find("changeType").map(str::to_ascii_lowercase);
+    let mut page = Told { value: Vec::new(), after: track.after, is_last: true };
+    for (sequence, change) in folder.changes(track.after, horizon) {
+        if page.value.len() == size {
+            page.is_last = false;
+            return Ok(page);
+        }
+        page.after = sequence;
+        let kind = match change {
+            Change { gone: true, .. } => "deleted",
+            change if track.first || change.born > track.round => "created",
+            _ => "updated",
+        };
+        if kinds.as_deref().is_some_and(|kinds| kinds != kind) || (track.first && change.gone) {
+            continue;
+        }
+        match view.mailbox.find_item(change.item).filter(|_| !change.gone) {
+            Some(item) => {
+                let passes = filter.as_ref().is_none_or(|filter| {
+                    filter.accepts(&|name| find_property(name).map(|property| property.value(view, item)))
+                });
+                if passes {
+                    let mut message = view.message(item);
+                    message.insert("@odata.type".into(), "#microsoft.graph.message".into());
+                    page.value.push(message.into());
+                }
+            }
+            None => page.value.push(removed(view, folder.key, change)),
+        }
+    }
+    Ok(page)
+}
+
+fn removed(view: &View<'_>, folder: FolderKey, change: &Change) -> Value {
+    let id = ids::item_at(view.prefer.ids, view.mailbox.guid, folder, change.place, change.item);
+    json!({ "@removed": { "reason": "deleted" }, "id": id })
+}
+
+/// The track of a request: from its token, or a new one.
+fn track(generation: u64, call: &Call, owner: &Mailbox, folder: FolderKey) -> Result<Track, Failure> {
+    let token = call.query.find("$deltatoken").or(call.query.find("$skiptoken"));
+    if let Some(token) = token {
+        let track = read(token).ok_or_else(|| Failure::bad_request("Badly formed token."))?;
+        let is_known =
+            track.generation == generation && track.mailbox == owner.guid && track.folder == folder.0;
+        return if is_known { Ok(track) } else { Err(Failure::no_sync_state()) };
+    }
+    let filter = call.query.filter()?;
+    if filter.is_some_and(|filter| filter.first_property() != Some("receivedDateTime")) {
+        return Err(Failure::bad_request("The filter is not supported for change tracking."));
+    }
+    let mut options = url::form_urlencoded::Serializer::new(String::new());
+    for name in OPTIONS {
+        if let Some(value) = call.query.find(name) {
+            options.append_pair(name, value);
+        }
+    }
+    Ok(Track {
+        generation,
+        mailbox: owner.guid,
+        folder: folder.0,
+        after: 0,
+        round: 0,
+        first: true,
+        options: options.finish(),
+    })
+}
+
+/// The token's text: the state and a digest, so that a changed one is found out.
+fn written(track: &Track) -> String {
+    let state = serde_json::to_vec(track).unwrap_or_default();
+    let mut bytes = digest(&state).to_be_bytes().to_vec();
+    bytes.extend(state);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn read(token: &str) -> Option<Track> {
+    let bytes: Arc<[u8]> = URL_SAFE_NO_PAD.decode(token).ok()?.into();
+    let (head, state) = bytes.split_first_chunk()?;
+    if u64::from_be_bytes(*head) != digest(state) {
+        return None;
+    }
+    serde_json::from_slice(state).ok()
+}

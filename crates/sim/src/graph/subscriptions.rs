@@ -1,0 +1,310 @@
+//! Subscriptions: made after a handshake with their endpoint, renewed, removed.
+//!
+//! Source: <https://learn.microsoft.com/en-us/graph/api/resources/subscription>.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::Url;
+use uuid::Uuid;
+
+use super::answer::{Answer, Failure};
+use super::path::{Resource, UserResource};
+use super::{Call, folders};
+use crate::mailbox::ChangeKind;
+use crate::notify::Subscription;
+use crate::simulator::Simulator;
+use crate::state::State;
+use crate::switches::DuplicatePolicy;
+
+/// Longest life that is granted; documentation says 10,080.
+const LONGEST_MINUTES: i64 = 10_070;
+/// A shorter life is raised to this.
+const SHORTEST: SignedDuration = SignedDuration::from_mins(45);
+/// How long an endpoint may take for the handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const CLIENT_STATE: usize = 128;
+const PER_MAILBOX: usize = 1000;
+
+/// A subscription as it is asked for.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wanted {
+    resource: Option<String>,
+    change_type: Option<String>,
+    notification_url: Option<String>,
+    lifecycle_notification_url: Option<String>,
+    expiration_date_time: Option<String>,
+    client_state: Option<String>,
+    latest_supported_tls_version: Option<String>,
+    include_resource_data: Option<bool>,
+}
+
+/// `POST /subscriptions`
+pub(crate) async fn create(simulator: &Simulator, call: &Call) -> Result<Answer, Failure> {
+    let subscription = checked(simulator, call)?;
+    for url in
+        [Some(&subscription.notification_url), subscription.lifecycle_url.as_ref()].into_iter().flatten()
+    {
+        handshake(simulator, url).await?;
+    }
+    let mut state = simulator.state();
+    refuse_duplicate(&state, &subscription)?;
+    let shown = shown(&state, call, &subscription);
+    let location = format!("{}/v1.0/subscriptions/{}", call.graph_url, subscription.id);
+    state.subscriptions.insert(subscription.id, subscription);
+    Ok(Answer::created(shown, location))
+}
+
+/// `PATCH /subscriptions/{id}`
+pub(crate) fn renew(simulator: &Simulator, call: &Call, id: &str) -> Result<Answer, Failure> {
+    let wanted = wanted(call)?;
+    let mut state = simulator.state();
+    let noop = state.switches.sub_patch_noop;
+    let found = find(&state, id)?;
+    let expires = match &wanted.expiration_date_time {
+        Some(text) => Some(expiry(text, call.now)?),
+        None => {
+            return Err(invalid(
+                "Subscription must contain either the 'expirationDateTime' or 'notificationUrl' property and its \
+                 value.",
+            ));
+        }
+    };
+    if let (Some(expires), Some(subscription), false) = (expires, state.subscriptions.get_mut(&found), noop) {
+        subscription.expires = expires;
+    }
+    get(&state, call, id)
+}
+
+/// `GET /subscriptions`
+pub(crate) fn list(state: &State, call: &Call) -> Answer {
+    let living = state.subscriptions.values().filter(|subscription| subscription.expires > call.now);
+    let value: Vec<Value> = living.map(|subscription| plain(state, subscription)).collect();
+    Answer::json(json!({
+        "@odata.context": format!("{}/v1.0/$metadata#subscriptions", call.graph_url),
+        "value": value,
+    }))
+}
+
+/// `GET /subscriptions/{id}`
+pub(crate) fn get(state: &State, call: &Call, id: &str) -> Result<Answer, Failure> {
+    let id = find(state, id)?;
+    let subscription = state.subscriptions.get(&id).ok_or_else(Failure::no_subscription)?;
+    Ok(Answer::json(shown(state, call, subscription)))
+}
+
+/// `DELETE /subscriptions/{id}`
+pub(crate) fn delete(state: &mut State, id: &str) -> Result<Answer, Failure> {
+    let id = find(state, id)?;
+    state.subscriptions.remove(&id);
+    Ok(Answer::no_content())
+}
+
+/// `POST /subscriptions/{id}/reauthorize`
+pub(crate) fn reauthorize(state: &State, id: &str) -> Result<Answer, Failure> {
+    find(state, id).map(|_| Answer::no_content())
+}
+
+fn find(state: &State, id: &str) -> Result<Uuid, Failure> {
+    let id = Uuid::parse_str(id).map_err(|_| Failure::no_subscription())?;
+    match state.subscriptions.get(&id) {
+        Some(subscription) if subscription.expires > state.now() => Ok(id),
+        _ => Err(Failure::no_subscription()),
+    }
+}
+
+fn wanted(call: &Call) -> Result<Wanted, Failure> {
+    serde_json::from_slice(&call.body).map_err(|_| {
+        invalid(
+            "Could not process subscription creation payload. Are all property names spelled and camelCased \
+             properly?",
+        )
+    })
+}
+
+fn checked(simulator: &Simulator, call: &Call) -> Result<Subscription, Failure> {
+    let wanted = wanted(call)?;
+    let required = |value: Option<String>, name: &str| {
+        value
+            .filter(|value| !value.is_empty())
+            .ok_or_else(|| invalid(&format!("{name} is a required property for subscription creation")))
+    };
+    let expires = required(wanted.expiration_date_time, "expirationDateTime")?;
+    let resource = required(wanted.resource, "resource")?;
+    let change_type = required(wanted.change_type, "changeType")?;
+    let notification_url = required(wanted.notification_url, "notificationUrl")?;
+    let expires = expiry(&expires, call.now)?;
+    let kinds: Option<Vec<ChangeKind>> = change_type.split(',').map(|word| kind(word.trim())).collect();
+    let kinds = kinds.ok_or_else(|| invalid(&format!("changeType '{change_type}' is not supported.")))?;
+    for url in [Some(&notification_url), wanted.lifecycle_notification_url.as_ref()].into_iter().flatten() {
+        check_url(url, simulator.config.allow_http_loopback)?;
+    }
+    if wanted.client_state.as_ref().is_some_and(|state| state.chars().count() > CLIENT_STATE) {
+        return Err(invalid("clientState exceeds the maximum length of 128 characters."));
+    }
+    if wanted.include_resource_data == Some(true) {
+        return Err(invalid("encryptionCertificate is required when includeResourceData is true."));
+    }
+    let mut state = simulator.state();
+    let (user, folder) = watched(&resource)?;
+    let mailbox = state.find_user(&user).ok_or_else(|| {
+        let reason =
+            "Operation: Create; Exception: [Status Code: NotFound; Reason: The requested user is invalid.]";
+        Failure::new(StatusCode::NOT_FOUND, "ExtensionError", reason)
+    })?;
+    let owner = folders::owner(&state, mailbox)?;
+    let folder = folder.map(|name| folders::find(owner, &name)).transpose()?;
+    let subscription = Subscription {
+        id: state.random.guid(),
+        mailbox,
+        folder,
+        resource,
+        change_type,
+        kinds,
+        notification_url,
+        lifecycle_url: wanted.lifecycle_notification_url,
+        client_state: wanted.client_state,
+        tls_version: wanted.latest_supported_tls_version.unwrap_or_else(|| "v1_2".into()),
+        expires,
+        ids: call.prefer.ids,
+        is_mute: false,
+    };
+    refuse_duplicate(&state, &subscription)?;
+    Ok(subscription)
+}
+
+fn refuse_duplicate(state: &State, wanted: &Subscription) -> Result<(), Failure> {
+    let now = state.now();
+    let living =
+        || state.subscriptions.values().filter(move |old| old.expires > now && old.mailbox == wanted.mailbox);
+    if living().count() >= PER_MAILBOX {
+        let reason = "Operation: Create; Exception: [Status Code: Forbidden; Reason: Maximum number of active subscriptions reached.]";
+        return Err(Failure::new(StatusCode::FORBIDDEN, "ExtensionError", reason));
+    }
+    let same = living().find(|old| old.folder == wanted.folder && old.change_type == wanted.change_type);
+    match same {
+        Some(old) if state.switches.sub_duplicate == DuplicatePolicy::Refuse => Err(Failure::new(
+            StatusCode::CONFLICT,
+            "ObjectIdentifierInUse",
+            format!("Subscription Id {} already exists for the requested combination", old.id),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The user and the folder that a resource names.
+fn watched(resource: &str) -> Result<(String, Option<String>), Failure> {
+    let path = resource.split('?').next().unwrap_or_default();
+    match Resource::parse(&format!("/v1.0/{path}")) {
+        Resource::User(user, UserResource::Messages(folder)) => Ok((user, folder)),
+        _ => Err(invalid(&format!("The resource '{resource}' is not supported for change notifications."))),
+    }
+}
+
+fn kind(word: &str) -> Option<ChangeKind> {
+    ChangeKind::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(word))
+}
+
+fn expiry(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+    let expires: Timestamp = text.parse().map_err(|_| {
+        invalid(
+            "Could not process subscription creation payload. Are all property names spelled and camelCased \
+             properly?",
+        )
+    })?;
+    if expires.duration_since(now) > SignedDuration::from_mins(LONGEST_MINUTES) {
+        let message = format!("Subscription expiration can only be {LONGEST_MINUTES} minutes in the future.");
+        return Err(Failure::new(StatusCode::BAD_REQUEST, "ExtensionError", message));
+    }
+    Ok(expires.max(now.checked_add(SHORTEST).unwrap_or(expires)))
+}
+
+fn check_url(text: &str, loopback: bool) -> Result<(), Failure> {
+    let refused = || {
+        Failure::new(StatusCode::BAD_REQUEST, "InvalidRequest", "NotificationUrl must use the https scheme.")
+    };
+    let url = Url::parse(text).map_err(|_| refused())?;
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let is_here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if loopback && is_here => Ok(()),
+        _ => Err(refused()),
+    }
+}
+
+async fn handshake(simulator: &Simulator, url: &str) -> Result<(), Failure> {
+    let refused = |message: &str| Failure::new(StatusCode::BAD_REQUEST, "ValidationError", message);
+    let id = simulator.state().random.guid();
+    let token =
+        format!("Validation: Testing client application reachability for subscription Request-Id: {id}");
+    let mut target = Url::parse(url).map_err(|_| refused("The notification URL is malformed."))?;
+    target.query_pairs_mut().append_pair("validationToken", &token);
+    let request = Request::post(target.as_str())
+        .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
+        .body(Bytes::new())
+        .map_err(|_| refused("The notification URL is malformed."))?;
+    let answer = match tokio::time::timeout(HANDSHAKE, simulator.config.outgoing.send(request)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => {
+            return Err(refused(
+                "Subscription validation request failed. The notification endpoint can't be reached.",
+            ));
+        }
+        Err(_) => return Err(refused("Subscription validation request timed out.")),
+    };
+    let kind =
+        answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if answer.status() != StatusCode::OK {
+        return Err(refused(
+            "Subscription validation request failed. Notification endpoint must respond with 200 OK to validation \
+             request.",
+        ));
+    }
+    if !kind.starts_with("text/plain") || *answer.body() != token {
+        return Err(refused(
+            "Subscription validation request failed. Must respond with 200 OK and the validation token as plain \
+             text.",
+        ));
+    }
+    Ok(())
+}
+
+fn plain(state: &State, subscription: &Subscription) -> Value {
+    let owner = state.mailboxes.get(subscription.mailbox);
+    json!({
+        "id": subscription.id,
+        "resource": subscription.resource,
+        "applicationId": null,
+        "changeType": subscription.change_type,
+        "clientState": null,
+        "notificationUrl": subscription.notification_url,
+        "notificationQueryOptions": null,
+        "lifecycleNotificationUrl": subscription.lifecycle_url,
+        "expirationDateTime": subscription.expires.strftime("%Y-%m-%dT%H:%M:%S%.6f0Z").to_string(),
+        "creatorId": owner.map(|owner| owner.guid),
+        "includeResourceData": null,
+        "latestSupportedTlsVersion": subscription.tls_version,
+        "encryptionCertificate": null,
+        "encryptionCertificateId": null,
+        "notificationUrlAppId": null,
+    })
+}
+
+fn shown(state: &State, call: &Call, subscription: &Subscription) -> Value {
+    let mut object = plain(state, subscription);
+    object["@odata.context"] = format!("{}/v1.0/$metadata#subscriptions/$entity", call.graph_url).into();
+    object["clientState"] = json!(subscription.client_state);
+    object
+}
+
+fn invalid(message: &str) -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, "InvalidRequest", message)
+}

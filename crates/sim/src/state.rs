@@ -1,0 +1,293 @@
+//! The whole state of the simulator behind one lock, and the ways mail moves in it.
+//!
+//! Called by the Graph handlers, the control API and the pages. Rule kept: every
+//! item is made, changed and removed here, so that each change reaches the
+//! change log of its folder and the subscriptions on it in one place.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::clock::{Clock, later, whole_seconds};
+use crate::compose;
+use crate::config::Config;
+use crate::content::{Content, Person};
+use crate::figures::Record;
+use crate::mailbox::{
+    ChangeKind, DELETED_ITEMS, DRAFTS, FolderKey, INBOX, Importance, Item, ItemKey, Mailbox, OUTBOX,
+    SENT_ITEMS,
+};
+use crate::notify::{Pending, Subscription};
+use crate::random::Random;
+use crate::switches::Switches;
+use crate::throttle::Gate;
+
+/// A mail that somebody outside the tenant received.
+#[derive(Clone, Debug)]
+pub(crate) struct OutsideMail {
+    pub(crate) received: Timestamp,
+    pub(crate) content: Arc<Content>,
+}
+
+/// A sent mail that stands in the Outbox until its time.
+#[derive(Clone, Copy, Debug)]
+struct Leaving {
+    mailbox: usize,
+    item: ItemKey,
+    due: Timestamp,
+}
+
+pub(crate) struct State {
+    pub(crate) clock: Clock,
+    pub(crate) tenant: String,
+    pub(crate) random: Random,
+    pub(crate) mailboxes: Vec<Mailbox>,
+    pub(crate) outside: BTreeMap<String, Vec<OutsideMail>>,
+    pub(crate) subscriptions: BTreeMap<Uuid, Subscription>,
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) tokens: BTreeMap<String, Timestamp>,
+    pub(crate) switches: Switches,
+    pub(crate) gate: Gate,
+    pub(crate) record: Record,
+    /// Delta and skip tokens of an older generation are unknown.
+    pub(crate) generation: u64,
+    leaving: VecDeque<Leaving>,
+    names: u64,
+}
+
+impl State {
+    pub(crate) fn new(config: &Config) -> Self {
+        let mut random = Random::new(config.seed);
+        let mailboxes = config.mailboxes.iter().map(|mailbox| {
+            let addresses = std::iter::once(&mailbox.address).chain(&mailbox.aliases);
+            let addresses = addresses.map(|address| address.to_ascii_lowercase()).collect();
+            Mailbox::new(addresses, mailbox.display_name.clone(), random.guid())
+        });
+        Self {
+            mailboxes: mailboxes.collect(),
+            clock: config.clock.clone(),
+            tenant: config.tenant_id.clone(),
+            random,
+            outside: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            pending: Vec::new(),
+            tokens: BTreeMap::new(),
+            switches: Switches { latency: config.latency.into(), ..Switches::default() },
+            gate: Gate::default(),
+            record: Record::default(),
+            generation: 149,
+            leaving: VecDeque::new(),
+            names: 0,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The mailbox that Graph knows by this name: its GUID or primary address.
+    pub(crate) fn find_user(&self, name: &str) -> Option<usize> {
+        let guid = Uuid::parse_str(name).ok();
+        let name = name.to_lowercase();
+        self.mailboxes.iter().position(|mailbox| mailbox.address == name || Some(mailbox.guid) == guid)
+    }
+
+    /// The mailbox where mail to this address arrives.
+    pub(crate) fn find_recipient(&self, address: &str) -> Option<usize> {
+        let address = address.to_lowercase();
+        self.mailboxes.iter().position(|mailbox| mailbox.addresses.contains(&address))
+    }
+
+    /// The next number that names something.
+    pub(crate) fn name(&mut self) -> u64 {
+        self.names += 1;
+        self.names
+    }
+
+    /// Puts a mail into the Inbox of a mailbox, whatever its headers say.
+    pub(crate) fn deliver(&mut self, mailbox: usize, content: Arc<Content>) -> Option<ItemKey> {
+        let now = self.now();
+        let conversation = self.mailboxes.get(mailbox)?.find_conversation(content.ancestors());
+        let item = Item {
+            received: whole_seconds(now),
+            sent: content.date,
+            ..self.blank(INBOX, content, conversation)
+        };
+        self.insert(mailbox, item)
+    }
+
+    /// Brings a mail to everybody it is addressed to, in the tenant and outside.
+    pub(crate) fn post(&mut self, content: &Arc<Content>) {
+        let received = self.now();
+        let addresses: Vec<String> =
+            content.recipients().map(|person| person.address.to_lowercase()).collect();
+        let mut reached = Vec::new();
+        for address in addresses {
+            match self.find_recipient(&address) {
+                Some(mailbox) if reached.contains(&mailbox) => {}
+                Some(mailbox) => {
+                    reached.push(mailbox);
+                    self.deliver(mailbox, Arc::clone(content));
+                }
+                None => {
+                    let mail = OutsideMail { received, content: Arc::clone(content) };
+                    self.outside.entry(address).or_default().push(mail);
+                }
+            }
+        }
+    }
+
+    /// A draft that is in no folder yet.
+    pub(crate) fn blank_draft(&mut self, content: Content) -> Item {
+        let draft = self.blank(DRAFTS, Arc::new(content), None);
+        Item { is_draft: true, is_read: true, ..draft }
+    }
+
+    /// Puts a draft into Drafts, with what it needs to be sent one day.
+    pub(crate) fn insert_draft(&mut self, mailbox: usize, mut draft: Item) -> Option<ItemKey> {
+        let owner = self.mailboxes.get(mailbox)?;
+        draft.conversation = owner.find_conversation(draft.content.ancestors()).unwrap_or(draft.conversation);
+        let mut content = Arc::unwrap_or_clone(draft.content);
+        content.from = content.from.or(Some(owner.person()));
+        draft.content = Arc::new(self.with_message_id(content));
+        self.insert(mailbox, draft)
+    }
+
+    /// Writes a mail to be sent: it stands in the Outbox until its time has come.
+    pub(crate) fn send(&mut self, mailbox: usize, draft: ItemKey) {
+        let due = later(self.now(), self.switches.send_delay.duration());
+        let now = self.now();
+        let new_name = self.switches.send_id_change.then(|| self.name());
+        let boundary = self.random.text(18);
+        let Some(mut item) = self.remove(mailbox, draft) else { return };
+        let mut content = self.with_message_id(Arc::unwrap_or_clone(item.content));
+        content.mime = Some(compose::mime(&content, now, &format!("--{boundary}")));
+        content.date = Some(whole_seconds(now));
+        item.content = Arc::new(content);
+        item.key = new_name.unwrap_or(item.key);
+        item.folder = OUTBOX;
+        item.is_draft = false;
+        item.sent = Some(whole_seconds(now));
+        let leaving = Leaving { mailbox, item: item.key, due };
+        self.place(mailbox, item);
+        self.leaving.push_back(leaving);
+        self.finish_sending();
+    }
+
+    /// Moves what has waited long enough from the Outbox to Sent Items, and delivers it.
+    pub(crate) fn finish_sending(&mut self) {
+        let now = self.now();
+        while self.leaving.front().is_some_and(|leaving| leaving.due <= now) {
+            let Some(leaving) = self.leaving.pop_front() else { return };
+            if let Some(item) = self.move_to(leaving.mailbox, leaving.item, SENT_ITEMS) {
+                let content = self.mailboxes.get(leaving.mailbox).and_then(|owner| owner.find_item(item));
+                if let Some(content) = content.map(|item| Arc::clone(&item.content)) {
+                    self.post(&content);
+                }
+            }
+        }
+    }
+
+    /// When the next mail leaves the Outbox.
+    pub(crate) fn next_departure(&self) -> Option<Timestamp> {
+        self.leaving.front().map(|leaving| leaving.due)
+    }
+
+    /// Changes an item where it is, and tells who watches.
+    pub(crate) fn edit(&mut self, mailbox: usize, item: ItemKey, edit: impl FnOnce(&mut Item)) {
+        let now = self.now();
+        let Some(owner) = self.mailboxes.get_mut(mailbox) else { return };
+        owner.edit(item, |item| {
+            edit(item);
+            item.modified = now;
+        });
+        self.tell(mailbox, item, ChangeKind::Updated);
+    }
+
+    /// Moves an item; it keeps its key and gets a new place.
+    pub(crate) fn move_to(&mut self, mailbox: usize, item: ItemKey, folder: FolderKey) -> Option<ItemKey> {
+        let mut moved = self.remove(mailbox, item)?;
+        moved.folder = folder;
+        self.place(mailbox, moved)
+    }
+
+    /// Deletes an item: into Deleted Items, or for good from there.
+    pub(crate) fn delete(&mut self, mailbox: usize, item: ItemKey) {
+        let folder =
+            self.mailboxes.get(mailbox).and_then(|owner| owner.find_item(item)).map(|item| item.folder);
+        if folder == Some(DELETED_ITEMS) {
+            self.remove(mailbox, item);
+        } else {
+            self.move_to(mailbox, item, DELETED_ITEMS);
+        }
+    }
+
+    /// Forgets every delta and skip token, as the service sometimes does.
+    pub(crate) fn forget_tokens(&mut self) {
+        self.generation += 1;
+    }
+
+    fn insert(&mut self, mailbox: usize, item: Item) -> Option<ItemKey> {
+        let key = item.key;
+        self.mailboxes.get_mut(mailbox)?.insert(item);
+        self.tell(mailbox, key, ChangeKind::Created);
+        Some(key)
+    }
+
+    fn place(&mut self, mailbox: usize, mut item: Item) -> Option<ItemKey> {
+        item.place = self.name();
+        item.version = self.name();
+        item.modified = self.now();
+        self.insert(mailbox, item)
+    }
+
+    fn remove(&mut self, mailbox: usize, item: ItemKey) -> Option<Item> {
+        // Told before it is gone: afterwards nobody knows its place.
+        self.tell(mailbox, item, ChangeKind::Deleted);
+        self.mailboxes.get_mut(mailbox)?.remove(item)
+    }
+
+    fn with_message_id(&mut self, content: Content) -> Content {
+        let message_id = match content.message_id {
+            Some(message_id) => message_id,
+            None => format!("<{}@{}>", self.random.text(18), domain(content.from.as_ref())),
+        };
+        Content { message_id: Some(message_id), ..content }
+    }
+
+    fn blank(&mut self, folder: FolderKey, content: Arc<Content>, conversation: Option<u64>) -> Item {
+        let now = self.now();
+        let lag = self.switches.replication_lag.duration();
+        Item {
+            key: self.name(),
+            folder,
+            place: self.name(),
+            version: self.name(),
+            created: now,
+            modified: now,
+            received: now,
+            sent: None,
+            visible_from: if folder == INBOX { later(now, lag) } else { now },
+            conversation: conversation.unwrap_or_else(|| self.name()),
+            is_read: false,
+            is_draft: false,
+            importance: Importance::Normal,
+            categories: Vec::new(),
+            flag: None,
+            properties: BTreeMap::new(),
+            content,
+        }
+    }
+}
+
+fn domain(person: Option<&Person>) -> &str {
+    person.and_then(|person| person.address.rsplit_once('@')).map_or("mail.example", |(_, domain)| domain)
+}
+
+/// Reads a mail from its bytes.
+pub(crate) fn read(mime: Bytes) -> Arc<Content> {
+    Arc::new(Content::from_mime(mime))
+}
