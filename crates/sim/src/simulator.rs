@@ -284,6 +284,11 @@ impl Simulator {
         Ok(())
     }
 
+    /// Whether a notification or a sent mail is still on its way.
+    pub fn is_busy(&self) -> bool {
+        self.state().next_due().is_some()
+    }
+
     /// Ids of the subscriptions that have not expired.
     pub fn subscriptions(&self) -> Vec<String> {
         let state = self.state();

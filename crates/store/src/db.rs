@@ -110,6 +110,11 @@ impl Db {
         }
     }
 
+    /// Whether other processes may write to the same database.
+    pub fn is_shared(&self) -> bool {
+        !matches!(*self.0, Backend::Inline(_))
+    }
+
     /// Carries out the statements in order, in one durable transaction, all or none.
     /// Dropped before it answers, the unit happens completely or not at all.
     ///

@@ -4,6 +4,8 @@
 //! On SQLite one process serves a store, so leases of an earlier process are void
 //! at start; on PostgreSQL they end with the node's heartbeat.
 
+use std::collections::BTreeSet;
+
 use postroom_model::{NodeId, Timestamp};
 
 use crate::{Db, DbError, Stmt, args};
@@ -61,8 +63,16 @@ pub fn void_all() -> [Stmt; 2] {
 ///
 /// # Errors
 /// When the engine can't be reached.
-pub async fn list_names(db: &Db, node: NodeId, now: Timestamp) -> Result<Vec<String>, DbError> {
-    let stmt =
-        Stmt::new("SELECT name FROM leases WHERE node_id = $1 AND until > $2 ORDER BY name", args![node, now]);
+pub async fn list_of(db: &Db, node: NodeId, now: Timestamp) -> Result<BTreeSet<String>, DbError> {
+    let stmt = Stmt::new("SELECT name FROM leases WHERE node_id = $1 AND until > $2", args![node, now]);
+    db.query(stmt).await?.into_iter().map(|row| row.columns().next()).collect()
+}
+
+/// Names of the leases that anybody holds.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_held(db: &Db, now: Timestamp) -> Result<Vec<String>, DbError> {
+    let stmt = Stmt::new("SELECT name FROM leases WHERE until > $1 ORDER BY name", args![now]);
     db.query(stmt).await?.into_iter().map(|row| row.columns().next()).collect()
 }

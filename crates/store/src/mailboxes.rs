@@ -31,9 +31,10 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// The moment before which mails are not taken, once the mailbox is activated.
+    /// The moment before which mails are not taken, once the mailbox is activated:
+    /// a whole second, because Graph tells a mail's arrival in whole seconds.
     pub fn takes_from(&self) -> Option<Timestamp> {
-        self.take_from.or(self.activated_at)
+        self.take_from.or(self.activated_at).map(|at| Timestamp::from_second(at.as_second()).unwrap_or(at))
     }
 }
 

@@ -24,6 +24,9 @@ const PLACE_LENGTH: usize = 113;
 const ITEM_LENGTH: usize = 68;
 const FOLDER_LENGTH: usize = 89;
 
+/// The key that no folder has.
+const NO_FOLDER: FolderKey = FolderKey(0);
+
 /// Which of an item's two ids is meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum IdKind {
@@ -88,10 +91,10 @@ pub(crate) fn parse_item(mailbox: Uuid, id: &str) -> Option<Named> {
     })
 }
 
-/// Reads a folder id of this mailbox.
+/// Reads a folder id; one of another mailbox names no folder of this one. `None` if it is malformed.
 pub(crate) fn parse_folder(mailbox: Uuid, id: &str) -> Option<FolderKey> {
     let (owner, [folder]) = opened(PLACE, id, FOLDER_LENGTH)?;
-    (owner == mailbox).then_some(FolderKey(folder))
+    Some(if owner == mailbox { FolderKey(folder) } else { NO_FOLDER })
 }
 
 /// The version stamp as `changeKey`; in quotes with `W/` before it, it is the etag.

@@ -1,0 +1,208 @@
+//! The jobs by name, what each carries, and what an error means for the next try.
+
+use std::time::Duration;
+
+use postroom_graph::{GraphError, GraphErrorKind};
+use postroom_model::{Entropy, JobId, MailboxId, MessageId, OutgoingId, Timestamp};
+use postroom_store::{
+    DbError,
+    content::ContentError,
+    jobs::{Job, Lane, NewJob},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::connections::ConnectError;
+
+/// One piece of work, with the ids it needs and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Work {
+    /// Bring the bytes of a mail home.
+    Fetch { mailbox: MailboxId, message: MessageId },
+    /// Set the read flag in the mailbox.
+    MarkRead { mailbox: MailboxId, message: MessageId },
+    /// Read a stored mail and put it in a conversation.
+    Process { message: MessageId },
+    /// Bring an outbox entry on its way.
+    Send { mailbox: MailboxId, outgoing: OutgoingId },
+    /// Look at the sent copy for its final Message-ID.
+    ConfirmSent { mailbox: MailboxId, outgoing: OutgoingId },
+}
+
+impl Work {
+    const fn name(self) -> &'static str {
+        match self {
+            Work::Fetch { .. } => "fetch",
+            Work::MarkRead { .. } => "mark_read",
+            Work::Process { .. } => "process",
+            Work::Send { .. } => "send",
+            Work::ConfirmSent { .. } => "confirm_sent",
+        }
+    }
+
+    const fn lane(self) -> Lane {
+        match self {
+            Work::Fetch { mailbox, .. }
+            | Work::MarkRead { mailbox, .. }
+            | Work::Send { mailbox, .. }
+            | Work::ConfirmSent { mailbox, .. } => Lane::Mailbox(mailbox),
+            Work::Process { .. } => Lane::Work,
+        }
+    }
+
+    /// Design invariant 9: send, new mail, delta, mark-read, backlog.
+    const fn priority(self) -> u32 {
+        match self {
+            Work::Send { .. } => 0,
+            Work::Fetch { .. } | Work::Process { .. } => 1,
+            Work::MarkRead { .. } => 3,
+            Work::ConfirmSent { .. } => 4,
+        }
+    }
+
+    /// The job for this work, due at `run_at`.
+    pub(crate) fn job_at(self, entropy: &Entropy, now: Timestamp, run_at: Timestamp) -> NewJob {
+        let subject = match self {
+            Work::Fetch { message, .. } | Work::MarkRead { message, .. } | Work::Process { message } => {
+                message.to_string()
+            }
+            Work::Send { outgoing, .. } | Work::ConfirmSent { outgoing, .. } => outgoing.to_string(),
+        };
+        NewJob {
+            id: JobId::from_uuid(entropy.uuid(now)),
+            lane: self.lane(),
+            kind: self.name(),
+            key: format!("{}/{subject}", self.name()),
+            payload: serde_json::to_string(&self).expect("ids are always JSON"),
+            priority: self.priority(),
+            run_at,
+            created_at: now,
+        }
+    }
+
+    /// The job for this work, due at once.
+    pub(crate) fn job(self, entropy: &Entropy, now: Timestamp) -> NewJob {
+        self.job_at(entropy, now, now)
+    }
+
+    /// Reads the work back from a claimed job.
+    pub(crate) fn of(job: &Job) -> Result<Work, JobError> {
+        serde_json::from_str(&job.payload).map_err(JobError::Payload)
+    }
+}
+
+/// Why a job did not do its work this time.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// Microsoft Graph did not do what was asked.
+    #[error("Microsoft Graph: {0}")]
+    Graph(#[from] GraphError),
+    /// The store did not.
+    #[error("the store failed")]
+    Store(#[from] DbError),
+    /// Sealed content could not be written or opened.
+    #[error("sealed content failed")]
+    Content(#[from] ContentError),
+    /// The job's own words can't be read: it was written by another version.
+    #[error("the job can't be read; it was written by another version of Postroom")]
+    Payload(#[source] serde_json::Error),
+    /// The integration can't be connected as it is set.
+    #[error("the integration can't be connected")]
+    Connect(#[from] ConnectError),
+    /// The mailbox is not connected (removed, or its integration is gone).
+    #[error("the mailbox is no longer connected")]
+    NotConnected,
+    /// The thing is not there yet; looked for again after this long.
+    #[error("not there yet")]
+    NotYet(Duration),
+}
+
+/// When a job is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// Never: it ends with what `give_up` writes.
+    Never,
+    /// After its turn in the row of growing waits; the try counts.
+    Later,
+    /// After exactly this long; the try counts.
+    After(Duration),
+    /// The whole lane waits until then; the try does not count.
+    Park(Option<Timestamp>),
+    /// At once: somebody was faster, and the present state is to be read again.
+    Again,
+}
+
+impl JobError {
+    /// What this error means for the next try. Only an item's own errors count
+    /// towards *needs attention*; what concerns the mailbox or everything parks
+    /// the lane.
+    pub(crate) fn retry(&self) -> Retry {
+        match self {
+            JobError::Graph(error) => match error.kind() {
+                GraphErrorKind::Throttled { until } | GraphErrorKind::Parked { until } => Retry::Park(Some(until)),
+                GraphErrorKind::Unauthorized
+                | GraphErrorKind::OutOfScope
+                | GraphErrorKind::MailboxMissing
+                | GraphErrorKind::Token
+                | GraphErrorKind::Outage => Retry::Park(None),
+                GraphErrorKind::Refused => Retry::Never,
+                GraphErrorKind::Gone
+                | GraphErrorKind::SyncStateLost
+                | GraphErrorKind::Unknown
+                | GraphErrorKind::Malformed => Retry::Later,
+            },
+            JobError::Store(DbError::Lost) => Retry::Again,
+            JobError::Store(_) | JobError::Connect(_) => Retry::Park(None),
+            JobError::Content(ContentError::Seal(_) | ContentError::Missing) => Retry::Never,
+            JobError::Content(_) => Retry::Park(None),
+            JobError::Payload(_) | JobError::NotConnected => Retry::Never,
+            JobError::NotYet(wait) => Retry::After(*wait),
+        }
+    }
+}
+
+/// How many tries of its own an item has: with [`backoff`] about an hour.
+pub(crate) const TRIES: u32 = 8;
+
+/// How long to wait after the `attempts`th try failed, without jitter.
+pub(crate) fn backoff(attempts: u32) -> Duration {
+    const WAITS: [u64; 8] = [2, 10, 30, 60, 180, 480, 1200, 1800];
+    let index = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX).min(WAITS.len() - 1);
+    Duration::from_secs(WAITS[index])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postroom_model::Clock;
+
+    fn entropy() -> Entropy {
+        let mut n = 0_u8;
+        Entropy::new(move |buffer| {
+            n = n.wrapping_add(1);
+            buffer.fill(n);
+        })
+    }
+
+    #[test]
+    fn an_item_is_tried_for_about_an_hour_before_it_needs_attention() {
+        let total: Duration = (1..TRIES).map(backoff).sum();
+        assert!((Duration::from_secs(30 * 60)..Duration::from_secs(75 * 60)).contains(&total), "{total:?}");
+    }
+
+    #[test]
+    fn a_job_carries_its_work_and_is_the_same_job_when_made_twice() {
+        let now = Timestamp::UNIX_EPOCH;
+        let _clock = Clock::new(move || now);
+        let work = Work::Process { message: MessageId::from_uuid(uuid_of(3)) };
+        let (one, two) = (work.job(&entropy(), now), work.job(&entropy(), now));
+        assert_eq!(one.key, two.key);
+        let claimed =
+            Job { id: one.id, kind: one.kind.into(), payload: one.payload, attempts: 1, priority: 1, run_at: now };
+        assert_eq!(Work::of(&claimed).unwrap(), work);
+    }
+
+    fn uuid_of(n: u8) -> uuid::Uuid {
+        uuid::Uuid::from_bytes([n; 16])
+    }
+}

@@ -1,0 +1,136 @@
+//! The work of Postroom: intake, sync, fetch, process, assign, the commands of
+//! the desk, the outbox, and the runner that carries out the jobs.
+//!
+//! Data flows one way: a notification or a delta page becomes a ledger row and a
+//! job; each job reads the present state, makes at most one outside call, and
+//! commits its effect together with the jobs that follow. Decisions are taken by
+//! `model`; only this crate opens sealed content. Knows nothing of serving HTTP.
+
+mod assign;
+pub mod connections;
+pub mod desk;
+pub mod explain;
+mod fetch;
+mod hold;
+pub mod intake;
+mod jobs;
+mod live;
+mod mark_read;
+mod process;
+mod runner;
+mod send;
+pub mod sessions;
+mod subscribe;
+mod supervise;
+mod sync;
+mod tasks;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use postroom_graph::Transport;
+use postroom_model::{Clock, Entropy, IntegrationId, MailboxId, NodeId, Timestamp};
+use postroom_store::{Store, feed::Change};
+use tokio::sync::{Notify, broadcast};
+use url::Url;
+
+pub use jobs::JobError;
+pub use tasks::{Cpu, Tasks};
+
+use crate::connections::Connection;
+
+/// What the engine is made of: the effects and the place of its public address.
+pub struct Parts {
+    /// The durable side.
+    pub store: Store,
+    /// How Microsoft is reached.
+    pub transport: Transport,
+    /// Time.
+    pub clock: Clock,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// Where background work runs, and how it ends.
+    pub tasks: Tasks,
+    /// This process.
+    pub node: NodeId,
+    /// The address under which Microsoft reaches us, without a path.
+    pub public_url: Url,
+}
+
+/// The engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    connections: Mutex<BTreeMap<IntegrationId, Connection>>,
+    hints: Mutex<BTreeMap<MailboxId, Arc<Notify>>>,
+    changes: broadcast::Sender<Change>,
+    /// Until when this node may act for the mailboxes it has leased.
+    leased_until: Mutex<Timestamp>,
+}
+
+/// How many changes a slow listener may lag behind before it must read anew.
+const CHANGES_KEPT: usize = 1024;
+
+impl Engine {
+    /// Puts the engine together; nothing runs before [`Engine::start`].
+    pub fn new(parts: Parts) -> Self {
+        let leased_until = Mutex::new(parts.clock.now());
+        Self(Arc::new(Inner {
+            parts,
+            connections: Mutex::default(),
+            hints: Mutex::default(),
+            changes: broadcast::channel(CHANGES_KEPT).0,
+            leased_until,
+        }))
+    }
+
+    /// The durable side.
+    pub fn store(&self) -> &Store {
+        &self.0.parts.store
+    }
+
+    /// Time.
+    pub fn clock(&self) -> &Clock {
+        &self.0.parts.clock
+    }
+
+    /// The address under which Microsoft reaches us.
+    pub fn public_url(&self) -> &Url {
+        &self.0.parts.public_url
+    }
+
+    /// Hears of every change, from the moment of the call.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.0.changes.subscribe()
+    }
+
+    fn entropy(&self) -> &Entropy {
+        &self.0.parts.entropy
+    }
+
+    fn tasks(&self) -> &Tasks {
+        &self.0.parts.tasks
+    }
+
+    fn node(&self) -> NodeId {
+        self.0.parts.node
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.parts.clock.now()
+    }
+
+    /// What wakes the sync of a mailbox.
+    fn hint(&self, mailbox: MailboxId) -> Arc<Notify> {
+        self.0.hints.lock().unwrap_or_else(PoisonError::into_inner).entry(mailbox).or_default().clone()
+    }
+
+    /// Sleeps until `time`; returns at once if it has come.
+    async fn sleep_until(&self, time: Timestamp) {
+        if let Ok(wait) = std::time::Duration::try_from(time.duration_since(self.now())) {
+            tokio::time::sleep(wait).await;
+        }
+    }
+}

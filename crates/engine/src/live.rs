@@ -1,0 +1,84 @@
+//! Reads the change feed and passes each entry on to whoever listens in this
+//! process: pages, the distribution of conversations, the supervisor.
+
+use jiff::SignedDuration;
+use postroom_store::{
+    DbError, Unit,
+    feed::{self, Topic},
+    sessions,
+    signals::Wake,
+};
+
+use crate::Engine;
+
+/// The feed is read this often even without a signal where another process may
+/// write to the store (`postroom apply`).
+const READ_SHARED_EVERY: SignedDuration = SignedDuration::from_millis(500);
+/// Where nobody else writes, every change comes with a signal.
+const READ_ALONE_EVERY: SignedDuration = SignedDuration::from_mins(1);
+/// Entries are kept this long.
+const KEPT: SignedDuration = SignedDuration::from_hours(1);
+/// Old entries and sessions are removed this often.
+const TIDY_EVERY: SignedDuration = SignedDuration::from_mins(10);
+const AT_ONCE: u32 = 500;
+
+impl Engine {
+    pub(crate) async fn run_feed(&self) {
+        let woken = self.store().signals.waiter(Wake::Feed);
+        let read_every = if self.store().db.is_shared() { READ_SHARED_EVERY } else { READ_ALONE_EVERY };
+        let mut seq = None;
+        let mut tidy_at = self.now() + TIDY_EVERY;
+        loop {
+            match self.pass_on(seq).await {
+                Ok(last) => seq = Some(last),
+                Err(error) => tracing::warn!(error = %error, "The change feed could not be read"),
+            }
+            if self.now() >= tidy_at {
+                tidy_at = self.now() + TIDY_EVERY;
+                self.tidy().await;
+            }
+            tokio::select! {
+                () = self.tasks().stopping().cancelled() => return,
+                () = woken.notified() => {}
+                () = self.sleep_until(self.now() + read_every) => {}
+            }
+        }
+    }
+
+    async fn pass_on(&self, seq: Option<i64>) -> Result<i64, DbError> {
+        let db = &self.store().db;
+        let mut seq = match seq {
+            Some(seq) => seq,
+            None => feed::find_last_seq(db).await?,
+        };
+        loop {
+            let changes = feed::list_after(db, seq, AT_ONCE).await?;
+            let Some(last) = changes.last() else { return Ok(seq) };
+            seq = last.seq;
+            for change in changes {
+                if change.topic == Topic::Organization {
+                    self.organization_changed().await;
+                }
+                // Nobody may be listening, which is fine.
+                let _nobody = self.0.changes.send(change);
+            }
+        }
+    }
+
+    async fn organization_changed(&self) {
+        if let Err(error) = self.connect().await {
+            tracing::error!(error = %error, "The changed integrations can't be connected");
+        }
+        if let Err(error) = self.release_unrouted().await {
+            tracing::warn!(error = %error, "Held messages could not be routed anew");
+        }
+    }
+
+    async fn tidy(&self) {
+        let now = self.now();
+        let unit = Unit::new().with(feed::forget(now - KEPT)).with(sessions::forget_expired(now));
+        if let Err(error) = self.store().commit(unit).await {
+            tracing::warn!(error = %error, "Old feed entries could not be removed");
+        }
+    }
+}

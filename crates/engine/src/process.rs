@@ -1,0 +1,276 @@
+//! Reads a stored mail and puts it in a conversation.
+//!
+//! Carried out by the `process` job. The mail is opened and read, `model` decides
+//! thread and route over what the store knows, and one commit says `routed`
+//! together with the conversation, its participants, the trace and the feed.
+//! Nothing a mail contains can make this fail for good: what can't be read is
+//! left out and said in the trace.
+
+use std::collections::BTreeSet;
+
+use postroom_mail::{Mail, parse};
+use postroom_model::{
+    ConversationId, EmailAddress, MessageId, Timestamp,
+    conversation::ConversationState,
+    ledger::{MessageState, Reason, Step},
+    routing::{self, Recipients, RouteRule},
+    threading::{self, Incoming, Known, Threading},
+};
+use postroom_store::{
+    DbError, Unit,
+    content::{ContentError, message_context},
+    conversations::{self, Conversation},
+    feed::Topic,
+    mailboxes,
+    messages::{self, Derived, Message},
+    routes, trace,
+};
+use serde_json::{Value, json};
+
+use crate::{Engine, jobs::JobError};
+
+/// Mails above this many bytes are read off the thread that runs the lanes.
+const BIG: usize = 64 * 1024;
+
+/// How many of the Message-IDs that a mail names are looked up: enough for any
+/// honest thread, and a bound against a hostile one.
+const REFERENCES_LOOKED_UP: usize = 50;
+
+/// Texts that are kept to be searched and shown are cut after this many characters.
+const TEXT_KEPT: usize = 500;
+
+impl Engine {
+    pub(crate) async fn process(&self, id: MessageId) -> Result<Unit, JobError> {
+        let db = &self.store().db;
+        let Some(message) = messages::find(db, id).await? else { return Ok(Unit::new()) };
+        if !matches!(message.state, MessageState::Stored | MessageState::Held) || message.stored_at.is_none() {
+            return Ok(Unit::new());
+        }
+        let Some(mailbox) = mailboxes::find(db, message.mailbox).await? else {
+            return Err(JobError::NotConnected);
+        };
+        let mail = self.read_mail(id).await?;
+        let rules = routes::list(db).await?;
+        let recipients = recipients(&mail, &mailbox.address)?;
+        let incoming = incoming(&mail);
+        let known = self.known_threads(&incoming).await?;
+
+        let mut unit = Unit::new().with(derived(id, &mail)).with(self.step(
+            &message,
+            None,
+            Step::Parsed,
+            Reason::Done,
+            parsed_facts(&mail),
+        ));
+        match threading::decide(&incoming, &known) {
+            Threading::Join(conversation, reason) => {
+                self.join(&mut unit, &message, &mail, conversation, reason).await?;
+            }
+            Threading::New { linked, reason } => {
+                let choice = routing::choose(&rules, &recipients);
+                unit.push(self.step(&message, None, Step::RouteChosen, choice.reason, json!({
+                    "address": choice.chosen.map(|rule| rule.address.as_str()),
+                    "others": choice.others.iter().map(|rule| rule.address.as_str()).collect::<Vec<_>>(),
+                })));
+                match choice.chosen {
+                    Some(rule) => self.begin(&mut unit, &message, &mail, rule, linked, reason),
+                    None if message.state == MessageState::Held => return Ok(Unit::new()),
+                    None => unit.append(self.held_unit(&message, Reason::NoRoute, None)),
+                }
+            }
+        }
+        Ok(unit)
+    }
+
+    /// Opens and reads a stored mail.
+    pub(crate) async fn read_mail(&self, id: MessageId) -> Result<Mail, ContentError> {
+        let bytes = self.read_bytes(id).await?;
+        if bytes.len() < BIG {
+            return Ok(parse(&bytes));
+        }
+        Ok(self.tasks().cpu(move || parse(&bytes)).await)
+    }
+
+    /// Opens the bytes of a stored mail.
+    pub(crate) async fn read_bytes(&self, id: MessageId) -> Result<Vec<u8>, ContentError> {
+        let content = messages::find_content(&self.store().db, id).await?.ok_or(ContentError::Missing)?;
+        self.store().open_content(&message_context(id), &content).await
+    }
+
+    async fn known_threads(&self, incoming: &Incoming) -> Result<Vec<Known>, DbError> {
+        let mut known = Vec::new();
+        let named: BTreeSet<&String> = incoming.message_id.iter().chain(&incoming.references).collect();
+        for message_id in named {
+            for (conversation, participants) in
+                messages::list_threads(&self.store().db, message_id).await?
+            {
+                known.push(Known { message_id: message_id.clone(), conversation, participants });
+            }
+        }
+        Ok(known)
+    }
+
+    async fn join(
+        &self,
+        unit: &mut Unit,
+        message: &Message,
+        mail: &Mail,
+        id: ConversationId,
+        reason: Reason,
+    ) -> Result<(), DbError> {
+        let now = self.now();
+        unit.push(messages::record_routed(message.id, id, reason, now));
+        for address in participants(mail) {
+            unit.push(conversations::ensure_participant(id, address.as_str()));
+        }
+        unit.push(self.step(message, Some(id), Step::Threaded, reason, json!({})));
+        let Some(conversation) = conversations::find(&self.store().db, id).await? else { return Ok(()) };
+        let closed = conversation.state == ConversationState::Closed;
+        // A second mailbox's copy says nothing new, and an out-of-office answer asks
+        // for nobody: neither opens what an agent has wrapped up.
+        let quiet = reason == Reason::SameMail || (closed && mail.automatic.is_some());
+        if quiet {
+            if closed {
+                unit.push(self.step(message, Some(id), Step::Ended, Reason::Automatic, json!({})));
+            }
+        } else {
+            unit.push(conversations::record_customer_wrote(id, message.arrived_at()));
+            if closed {
+                unit.push(self.step(message, Some(id), Step::Queued, Reason::CustomerWrote, json!({})));
+            }
+        }
+        self.tell(unit, message.id, &conversation, now);
+        Ok(())
+    }
+
+    fn begin(
+        &self,
+        unit: &mut Unit,
+        message: &Message,
+        mail: &Mail,
+        rule: &RouteRule,
+        linked: Option<ConversationId>,
+        reason: Reason,
+    ) {
+        let now = self.now();
+        let conversation = Conversation {
+            id: ConversationId::from_uuid(self.entropy().uuid(now)),
+            queue: rule.queue,
+            route: Some(rule.id),
+            mailbox: message.mailbox,
+            state: ConversationState::Waiting,
+            priority: rule.priority,
+            language: rule.language.clone(),
+            subject: cut(&mail.subject),
+            customer_address: sender(mail).map(|address| address.to_string()),
+            customer_name: mail.from.as_ref().and_then(|from| from.name.as_deref()).map(cut),
+            from_name: rule.from_name.clone(),
+            agent: None,
+            last_agent: None,
+            linked,
+            arrived_at: message.arrived_at(),
+            opened_at: now,
+            closed_at: None,
+            wrap_up_code: None,
+            unread: 1,
+        };
+        let id = conversation.id;
+        unit.push(conversations::insert(&conversation));
+        for skill in &rule.skills {
+            unit.push(conversations::insert_skill(id, *skill));
+        }
+        for address in participants(mail) {
+            unit.push(conversations::ensure_participant(id, address.as_str()));
+        }
+        unit.push(messages::record_routed(message.id, id, reason, now));
+        let linked = json!({ "linked": linked });
+        unit.push(self.step(message, Some(id), Step::Threaded, reason, linked));
+        unit.push(self.step(message, Some(id), Step::Queued, Reason::Done, json!({ "queue": rule.queue })));
+        self.tell(unit, message.id, &conversation, now);
+    }
+
+    fn tell(&self, unit: &mut Unit, message: MessageId, conversation: &Conversation, now: Timestamp) {
+        unit.changed(now, Topic::Message, message);
+        unit.changed(now, Topic::Conversation, conversation.id);
+        unit.changed(now, Topic::Queue, conversation.queue);
+        if let Some(agent) = conversation.agent {
+            unit.changed(now, Topic::User, agent);
+        }
+    }
+
+    fn step(
+        &self,
+        message: &Message,
+        conversation: Option<ConversationId>,
+        step: Step,
+        reason: Reason,
+        data: Value,
+    ) -> postroom_store::Stmt {
+        trace::record(&trace::NewEntry {
+            at: self.now(),
+            message: Some(message.id),
+            conversation,
+            step,
+            reason,
+            data,
+        })
+    }
+}
+
+fn cut(text: &str) -> String {
+    // NUL is legal in a mail and not in PostgreSQL's text.
+    text.chars().filter(|c| *c != '\0').take(TEXT_KEPT).collect()
+}
+
+fn addresses<'a>(list: impl IntoIterator<Item = &'a String>) -> Vec<EmailAddress> {
+    list.into_iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+fn sender(mail: &Mail) -> Option<EmailAddress> {
+    mail.from.as_ref().and_then(|from| from.address.parse().ok())
+}
+
+fn participants(mail: &Mail) -> BTreeSet<EmailAddress> {
+    sender(mail)
+        .into_iter()
+        .chain(addresses(mail.to.iter().chain(&mail.cc).map(|mailbox| &mailbox.address)))
+        .take(REFERENCES_LOOKED_UP * 10)
+        .collect()
+}
+
+fn recipients(mail: &Mail, mailbox: &str) -> Result<Recipients, JobError> {
+    Ok(Recipients {
+        named: addresses(mail.to.iter().chain(&mail.cc).map(|mailbox| &mailbox.address)),
+        delivery: addresses(&mail.delivered_to),
+        mailbox: mailbox.parse().map_err(|_| JobError::NotConnected)?,
+    })
+}
+
+fn incoming(mail: &Mail) -> Incoming {
+    let references = mail.in_reply_to.iter().chain(mail.references.iter().rev());
+    Incoming {
+        sender: sender(mail),
+        message_id: mail.message_id.clone(),
+        references: references.take(REFERENCES_LOOKED_UP).cloned().collect(),
+    }
+}
+
+fn derived(id: MessageId, mail: &Mail) -> postroom_store::Stmt {
+    let message_id = mail.message_id.as_deref().map(cut);
+    let from = mail.from.as_ref();
+    messages::record_derived(id, &Derived {
+        internet_message_id: message_id.as_deref(),
+        from_address: from.map(|from| cut(&from.address)).as_deref(),
+        from_name: from.and_then(|from| from.name.as_deref()).map(cut).as_deref(),
+        subject: &cut(&mail.subject),
+        automatic: mail.automatic.as_ref().map(|automatic| automatic.kind.as_str()),
+    })
+}
+
+fn parsed_facts(mail: &Mail) -> Value {
+    json!({
+        "attachments": mail.attachments.len(),
+        "automatic": mail.automatic.as_ref().map(|automatic| automatic.kind.as_str()),
+        "problems": mail.problems.iter().map(|problem| problem.as_str()).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,177 @@
+//! Carries out the jobs of one lane: claims what is due, runs some at once,
+//! commits each effect together with the job's end.
+//!
+//! Started by `supervise`, one for each mailbox this node holds and one for the
+//! common work. What an error means is said by [`JobError::retry`]; an outage
+//! parks the lane and counts against no item.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use jiff::SignedDuration;
+use postroom_model::Timestamp;
+use postroom_store::{
+    DbError, Unit,
+    jobs::{self, Job, Lane},
+    signals::Wake,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Engine,
+    jobs::{JobError, Retry, TRIES, Work, backoff},
+};
+
+/// How many jobs of a lane run at once. A mailbox's Graph lane lets four through;
+/// the others stand ready, so that no slot is ever empty.
+const fn at_once(lane: Lane) -> usize {
+    match lane {
+        Lane::Mailbox(_) => 16,
+        Lane::Work => 32,
+    }
+}
+
+/// A claim is held this long; who is alive renews nothing, because each request ends far earlier.
+const LEASE: SignedDuration = SignedDuration::from_mins(15);
+/// An idle lane looks this often, in case a signal was lost.
+const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(1);
+/// A lane whose node's leases have run out looks this often whether they are renewed.
+const LEASES_LOOK: SignedDuration = SignedDuration::from_secs(1);
+/// How long a lane rests after an outage of which nobody said when it ends.
+const OUTAGE_REST: Duration = Duration::from_secs(10);
+/// How often a job whose race was lost is run again at once.
+const RACES: u32 = 5;
+
+/// What a job asks of its lane.
+enum Verdict {
+    GoOn,
+    Rest(Timestamp),
+}
+
+impl Engine {
+    /// Runs the lane until `end`.
+    pub(crate) async fn run_lane(&self, lane: Lane, end: CancellationToken) {
+        let woken = self.store().signals.waiter(Wake::Lane(lane));
+        let mut running = FuturesUnordered::new();
+        let mut rest_until: Option<Timestamp> = None;
+        let mut look_at: Option<Timestamp> = None;
+        loop {
+            let now = self.now();
+            rest_until = rest_until.filter(|until| *until > now);
+            let room = at_once(lane) - running.len();
+            // Claiming by halves keeps the number of commits down and the slots filled.
+            let may_claim = rest_until.is_none()
+                && room * 2 >= at_once(lane)
+                && look_at.is_none_or(|at| at <= now)
+                && self.holds_its_leases(now);
+            if may_claim {
+                match jobs::claim(&self.store().db, lane, self.node(), now, now + LEASE, room as u32).await {
+                    Ok(claimed) => {
+                        look_at = if claimed.len() < room { Some(self.next_look(lane, now).await) } else { None };
+                        running.extend(claimed.into_iter().map(|job| self.carry_out(job)));
+                    }
+                    Err(error) => {
+                        tracing::warn!(lane = %lane, error = %error, "Jobs could not be claimed");
+                        rest_until = Some(now + SignedDuration::from_secs(1));
+                    }
+                }
+            }
+            let idle = if self.holds_its_leases(now) { LOOK_EVERY } else { LEASES_LOOK };
+            let wake_at = rest_until.or(look_at).unwrap_or(now + idle);
+            tokio::select! {
+                () = end.cancelled() => return,
+                Some(verdict) = running.next() => {
+                    if let Verdict::Rest(until) = verdict {
+                        rest_until = rest_until.max(Some(until));
+                    }
+                }
+                () = woken.notified() => look_at = None,
+                () = self.sleep_until(wake_at), if running.len() * 2 <= at_once(lane) => look_at = None,
+            }
+        }
+    }
+
+    async fn next_look(&self, lane: Lane, now: Timestamp) -> Timestamp {
+        let latest = now + LOOK_EVERY;
+        match jobs::find_next_due(&self.store().db, lane, now).await {
+            Ok(Some(due)) => due.min(latest),
+            Ok(None) | Err(_) => latest,
+        }
+    }
+
+    /// Runs one job to the commit that ends, postpones or gives it up.
+    async fn carry_out(&self, job: Job) -> Verdict {
+        for _ in 0..RACES {
+            let error = match self.run_and_commit(&job).await {
+                Ok(()) => return Verdict::GoOn,
+                Err(error) => error,
+            };
+            let now = self.now();
+            match error.retry() {
+                Retry::Again => {}
+                Retry::Park(until) => {
+                    let until = until.unwrap_or(now + SignedDuration::try_from(OUTAGE_REST).unwrap_or_default());
+                    self.postpone(&job, until, false, &error).await;
+                    return Verdict::Rest(until);
+                }
+                Retry::After(wait) if job.attempts < TRIES => {
+                    self.postpone(&job, now + wait, true, &error).await;
+                    return Verdict::GoOn;
+                }
+                Retry::Later if job.attempts < TRIES => {
+                    self.postpone(&job, now + self.jittered(backoff(job.attempts)), true, &error).await;
+                    return Verdict::GoOn;
+                }
+                Retry::Never | Retry::After(_) | Retry::Later => {
+                    self.end_without_success(&job, &error).await;
+                    return Verdict::GoOn;
+                }
+            }
+        }
+        // Lost again and again: somebody works on the same thing; look later.
+        let again = self.now() + SignedDuration::from_secs(1);
+        self.postpone(&job, again, false, &JobError::Store(DbError::Lost)).await;
+        Verdict::GoOn
+    }
+
+    async fn run_and_commit(&self, job: &Job) -> Result<(), JobError> {
+        let mut unit = match Work::of(job)? {
+            Work::Fetch { mailbox, message } => self.fetch(mailbox, message, job.attempts).await?,
+            Work::MarkRead { mailbox, message } => self.mark_read(mailbox, message).await?,
+            Work::Process { message } => self.process(message).await?,
+            Work::Send { mailbox, outgoing } => self.send(mailbox, outgoing).await?,
+            Work::ConfirmSent { mailbox, outgoing } => self.confirm_sent(mailbox, outgoing).await?,
+        };
+        unit.push(jobs::complete(job));
+        self.store().commit(unit).await?;
+        Ok(())
+    }
+
+    async fn postpone(&self, job: &Job, run_at: Timestamp, counts: bool, error: &JobError) {
+        tracing::debug!(job.id = %job.id, job.kind = %job.kind, error = %error, "Job is postponed");
+        let stmt = jobs::postpone(job, run_at, counts, &error.to_string());
+        if let Err(error) = self.store().commit(Unit::new().with(stmt)).await {
+            // Its lease runs out, or the next start voids it: it runs again either way.
+            tracing::warn!(job.id = %job.id, error = %error, "Job could not be postponed");
+        }
+    }
+
+    async fn end_without_success(&self, job: &Job, error: &JobError) {
+        tracing::warn!(job.id = %job.id, job.kind = %job.kind, error = %error, "Job is given up");
+        let unit = match Work::of(job) {
+            Ok(work) => self.give_up(work, error).await,
+            Err(_) => Ok(Unit::new()),
+        };
+        let ended = match unit {
+            Ok(unit) => self.store().commit(unit.with(jobs::complete(job))).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            tracing::warn!(job.id = %job.id, error = %error, "Giving up could not be recorded");
+        }
+    }
+
+    fn jittered(&self, wait: Duration) -> Duration {
+        wait.mul_f64(0.8 + 0.4 * self.entropy().unit())
+    }
+}

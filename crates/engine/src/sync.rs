@@ -1,0 +1,226 @@
+//! Follows the delta track of each watched folder: the truth about what arrived.
+//!
+//! Called by the mailbox's loop. Notifications only make a folder *dirty*; what
+//! a delta round finds goes through the same `ensure_seen`, so a mail that was
+//! announced and found is in the ledger once (design invariant 3).
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use postroom_graph::{DeltaFrom, DeltaItem, DeltaNext, GraphErrorKind, Mailbox as Lane};
+use postroom_model::{Timestamp, ledger::Reason};
+use postroom_store::{
+    Unit,
+    folders::{self, Folder},
+    mailboxes::Mailbox,
+};
+
+use crate::{Engine, intake::Heard, jobs::JobError};
+
+/// A dirty folder is followed at most this often.
+pub(crate) const DIRTY_EVERY: SignedDuration = SignedDuration::from_secs(30);
+/// A quiet folder is followed this often.
+pub(crate) const QUIET_EVERY: SignedDuration = SignedDuration::from_mins(5);
+/// The sweep over received dates runs this often.
+const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(24);
+/// How far the sweep looks back beyond its last run.
+const SWEEP_OVERLAP: SignedDuration = SignedDuration::from_hours(48);
+/// Ids on one delta page: they are small, so a page of a thousand still comes at once.
+const PAGE: u32 = 1000;
+
+/// When the next delta round of a folder is due; a time gone by means now.
+pub(crate) fn next_round(folder: &Folder) -> Option<Timestamp> {
+    let last = folder.last_delta_at.filter(|_| folder.crawled_at.is_some() && folder.resume_link.is_none())?;
+    let wait = if folder.dirty_since.is_some() { DIRTY_EVERY } else { QUIET_EVERY };
+    Some(last + wait)
+}
+
+impl Engine {
+    /// One delta round of a folder, from where the last one ended to the present.
+    pub(crate) async fn delta_round(
+        &self,
+        mailbox: &Mailbox,
+        lane: &Lane,
+        folder: &Folder,
+    ) -> Result<(), JobError> {
+        let mut folder = folder.clone();
+        let started = self.now();
+        loop {
+            let from = folder.resume_link.clone().or_else(|| folder.delta_link.clone());
+            let target = folder.graph_id.as_deref().unwrap_or(&folder.name);
+            let page = match &from {
+                Some(link) => lane.delta(target, DeltaFrom::Link(link)).await,
+                None => lane.delta(target, DeltaFrom::Start { page_size: PAGE }).await,
+            };
+            let page = match page {
+                Ok(page) => page,
+                Err(error) if error.kind() == GraphErrorKind::SyncStateLost => {
+                    // Microsoft forgot the track. The next round crawls anew; what is known stays known.
+                    tracing::info!(folder.id = %folder.id, "Delta track is lost, the folder is crawled anew");
+                    self.store().commit(Unit::new().with(folders::forget_track(folder.id))).await?;
+                    folder.delta_link = None;
+                    folder.resume_link = None;
+                    continue;
+                }
+                Err(error) if error.kind() == GraphErrorKind::Gone && folder.graph_id.is_some() => {
+                    // The folder itself is gone, perhaps made anew under the same name.
+                    let unit = Unit::new()
+                        .with(folders::forget_track(folder.id))
+                        .with(folders::forget_graph_id(folder.id));
+                    self.store().commit(unit).await?;
+                    return Err(JobError::Graph(error));
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let older = self.take_page(mailbox, lane, &folder, &page.items).await?;
+            // Items of the first round that are too old are counted once, for the page "Mailboxes".
+            let older = if folder.crawled_at.is_none() { older } else { 0 };
+            let from = from.as_deref();
+            match page.next {
+                DeltaNext::Next(link) => {
+                    let stmt = folders::record_page(folder.id, from, &link, older);
+                    if !self.store().commit_guarded(Unit::new().with(stmt)).await? {
+                        return Ok(());
+                    }
+                    folder.resume_link = Some(link);
+                }
+                DeltaNext::Done(link) => {
+                    let stmt = folders::record_round(folder.id, from, &link, older, started, self.now());
+                    self.store().commit_guarded(Unit::new().with(stmt)).await?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Puts the items of a page into the ledger; gives the number that are too old to be taken.
+    async fn take_page(
+        &self,
+        mailbox: &Mailbox,
+        lane: &Lane,
+        folder: &Folder,
+        items: &[DeltaItem],
+    ) -> Result<u32, JobError> {
+        let takes_from = mailbox.takes_from().unwrap_or_else(|| self.now());
+        let mut older = 0;
+        let mut heard = Vec::new();
+        for item in items.iter().filter(|item| !item.removed) {
+            match item.received_at {
+                Some(at) if at < takes_from => older += 1,
+                received_at => heard.push(Heard { graph_id: &item.id, received_at }),
+            }
+        }
+        // An update may come without the date; only an unknown mail needs it asked for.
+        let dateless: Vec<&str> =
+            heard.iter().filter(|h| h.received_at.is_none()).map(|h| h.graph_id).collect();
+        let known =
+            postroom_store::messages::list_known(&self.store().db, mailbox.id, &dateless).await?;
+        let mut taken = Vec::with_capacity(heard.len());
+        for mut h in heard {
+            if h.received_at.is_none() && !known.contains(h.graph_id) {
+                match lane.message_meta(h.graph_id).await {
+                    Ok(meta) => h.received_at = meta.received_at,
+                    Err(error) if error.kind() == GraphErrorKind::Gone => continue,
+                    Err(error) => return Err(error.into()),
+                }
+                if h.received_at.is_some_and(|at| at < takes_from) {
+                    continue;
+                }
+            }
+            taken.push(h);
+        }
+        self.ensure_seen(mailbox.id, folder.id, &taken, Reason::FoundByDelta).await?;
+        Ok(older)
+    }
+
+    /// The nightly proof: every mail received since the last sweep must be in the ledger.
+    pub(crate) async fn sweep_if_due(
+        &self,
+        mailbox: &Mailbox,
+        lane: &Lane,
+        folder: &Folder,
+    ) -> Result<(), JobError> {
+        let now = self.now();
+        let Some(crawled) = folder.crawled_at else { return Ok(()) };
+        let last = folder.last_sweep_at.unwrap_or(crawled);
+        if now < last + SWEEP_EVERY {
+            return Ok(());
+        }
+        let takes_from = mailbox.takes_from().unwrap_or(now);
+        let since = takes_from.max(last - SWEEP_OVERLAP);
+        let target = folder.graph_id.as_deref().unwrap_or(&folder.name);
+        let mut link: Option<String> = None;
+        loop {
+            let page = lane.list_ids_since(target, since, link.as_deref()).await?;
+            let heard: Vec<Heard<'_>> = page
+                .items
+                .iter()
+                .map(|item| Heard { graph_id: &item.id, received_at: item.received_at })
+                .collect();
+            let missed = self.ensure_seen(mailbox.id, folder.id, &heard, Reason::FoundBySweep).await?;
+            if missed > 0 {
+                tracing::warn!(mailbox.id = %mailbox.id, missed, "The sweep found mails that delta had not shown");
+            }
+            match page.next {
+                Some(next) => link = Some(next),
+                None => break,
+            }
+        }
+        self.store().commit(Unit::new().with(folders::record_sweep(folder.id, now))).await?;
+        Ok(())
+    }
+
+    /// Finds the folder's id behind its name, once.
+    pub(crate) async fn resolve_folder(&self, lane: &Lane, folder: &Folder) -> Result<Folder, JobError> {
+        if folder.graph_id.is_some() {
+            return Ok(folder.clone());
+        }
+        let found = lane.folder(&folder.name).await?;
+        self.store().commit(Unit::new().with(folders::record_graph_id(folder.id, &found.id))).await?;
+        Ok(Folder { graph_id: Some(found.id), ..folder.clone() })
+    }
+}
+
+/// The longest that a mailbox's loop sleeps without looking.
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postroom_model::{FolderId, MailboxId};
+
+    fn folder(last: i64, dirty: bool) -> Folder {
+        let at = |s| Timestamp::from_second(s).unwrap();
+        Folder {
+            id: FolderId::from_uuid(uuid::Uuid::nil()),
+            mailbox: MailboxId::from_uuid(uuid::Uuid::nil()),
+            name: "inbox".into(),
+            graph_id: None,
+            delta_link: Some("link".into()),
+            resume_link: None,
+            crawled_at: Some(at(0)),
+            older_count: 0,
+            dirty_since: dirty.then(|| at(last)),
+            last_notification_at: None,
+            last_delta_at: Some(at(last)),
+            last_sweep_at: None,
+        }
+    }
+
+    #[test]
+    fn a_dirty_folder_is_followed_after_half_a_minute_and_a_quiet_one_after_five() {
+        assert_eq!(next_round(&folder(100, true)), Timestamp::from_second(130).ok());
+        assert_eq!(next_round(&folder(100, false)), Timestamp::from_second(400).ok());
+    }
+
+    #[test]
+    fn a_folder_never_crawled_or_left_in_the_middle_is_due_at_once() {
+        assert_eq!(next_round(&Folder { crawled_at: None, ..folder(100, false) }), None);
+        assert_eq!(next_round(&Folder { resume_link: Some("x".into()), ..folder(100, false) }), None);
+    }
+
+    #[test]
+    fn sleeping_is_shorter_than_a_quiet_round() {
+        assert!(SignedDuration::try_from(LONGEST_SLEEP).unwrap() < QUIET_EVERY);
+    }
+}
