@@ -10,6 +10,7 @@ pub mod effects;
 pub mod id;
 pub mod ledger;
 pub mod mailbox;
+pub mod organization;
 pub mod outbox;
 pub mod routing;
 pub mod threading;

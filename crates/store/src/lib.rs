@@ -20,7 +20,7 @@ pub mod leases;
 pub mod mailboxes;
 pub mod messages;
 pub mod offers;
-//ORG
+pub mod organization;
 pub mod outgoing;
 pub mod queues;
 pub mod routes;

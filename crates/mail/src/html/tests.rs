@@ -1,0 +1,102 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn safe(html: &str) -> SafeHtml {
+    safe_html(html, &|id| (id == "logo@x").then(|| "/pictures/1".to_owned()))
+}
+
+#[test]
+fn what_can_do_harm_is_gone() {
+    for harm in [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "<a href=\"javascript:alert(1)\">x</a>",
+        "<a href=\" JaVaScRiPt:alert(1)\">x</a>",
+        "<a href=\"data:text/html,<script>alert(1)</script>\">x</a>",
+        "<iframe src=https://evil.example></iframe>",
+        "<form action=https://evil.example><input name=password></form>",
+        "<meta http-equiv=refresh content='0;url=https://evil.example'>",
+        "<base href=https://evil.example>",
+        "<link rel=stylesheet href=https://evil.example/x.css>",
+        "<svg onload=alert(1)><use href=data:x></svg>",
+        "<style>@import url(https://evil.example)</style>",
+        "<p style=\"background:url(https://evil.example/x.png)\">x</p>",
+        "<p style=\"width:expression(alert(1))\">x</p>",
+        "<td background=https://evil.example/x.png>x</td>",
+        "<img srcset=\"https://evil.example/x.png 2x\">",
+        "<video poster=https://evil.example/x.png src=https://evil.example/x.mp4></video>",
+        "<math><mtext></mtext><mglyph><style><img src=x onerror=alert(1)></style></mglyph></math>",
+        "<img src=\"data:image/svg+xml;base64,PHN2Zy8+\">",
+    ] {
+        let html = safe(harm).html.to_lowercase();
+        for word in
+            ["script", "onerror", "onload", "evil", "iframe", "<form", "<input", "<meta", "svg", "expression"]
+        {
+            assert!(!html.contains(word), "{harm} became {html}");
+        }
+    }
+}
+
+#[test]
+fn pictures_of_the_mail_are_shown_and_remote_ones_counted() {
+    let shown =
+        safe("<img src=\"cid:logo%40x\" alt=Logo><img src=CID:unknown><img src=https://track.example/1.gif>");
+    assert_eq!(shown.html, "<img src=\"/pictures/1\" alt=\"Logo\"><img><img>");
+    assert_eq!(shown.blocked_remote, 1);
+}
+
+#[test]
+fn the_look_of_an_honest_mail_stays() {
+    let html = "<table border=\"1\"><tbody><tr><td style=\"color:red;position:fixed\">請求書</td></tr></tbody></table>";
+    let shown = safe(html).html;
+    assert!(shown.contains("style=\"color:red\"") && shown.contains("請求書"), "{shown}");
+    let link = safe("<a href=\"https://contoso.example/a?b=c&amp;d=e\">x</a>").html;
+    assert!(link.contains("target=\"_blank\"") && link.contains("noopener"), "{link}");
+}
+
+#[test]
+fn text_keeps_its_lines_and_its_links() {
+    let html = text_to_html("Hello <b>\nSee https://contoso.example/a?b=1&c=2.\n\nBye");
+    assert_eq!(
+        html,
+        "<p>Hello &lt;b&gt;<br>See <a href=\"https://contoso.example/a?b=1&amp;c=2\" \
+         rel=\"noopener noreferrer nofollow\" target=\"_blank\">https://contoso.example/a?b=1&amp;c=2</a>.</p><p>Bye</p>"
+    );
+}
+
+#[test]
+fn html_becomes_readable_text() {
+    let text = to_text("<p>Dear Contoso,</p><p>the <b>printer</b> is broken.</p><ul><li>one<li>two</ul>");
+    assert!(text.contains("Dear Contoso,") && text.contains("the printer is broken."), "{text}");
+}
+
+proptest! {
+    #[test]
+    fn no_html_leaves_anything_that_acts_or_loads(
+        pieces in proptest::collection::vec(
+            prop_oneof![
+                Just("<img src="), Just("<a href="), Just("javascript:alert(1)"), Just("https://evil.example/"),
+                Just(" onclick=x"), Just("<svg>"), Just("<style>"), Just("</style>"), Just("<!--"), Just("-->"),
+                Just("\""), Just("'"), Just(">"), Just("<script>"), Just("<math>"), Just("<p style="), Just("url("),
+                Just("cid:logo@x"), Just("&#106;avascript:"), Just("<textarea>"), Just("<noscript>"), Just(" "),
+            ],
+            0..30,
+        )
+    ) {
+        let html = safe(&pieces.concat()).html;
+        for tag in html.split('<').skip(1).filter_map(|rest| rest.split('>').next()) {
+            let tag = tag.to_lowercase();
+            prop_assert!(!tag.contains("onclick=") && !tag.contains("src=\"http"), "{}", html);
+            prop_assert!(!tag.starts_with("script") && !tag.starts_with("style") && !tag.starts_with("svg"), "{}", html);
+            prop_assert!(!tag.contains("href=\"javascript"), "{}", html);
+        }
+    }
+
+    #[test]
+    fn no_text_becomes_a_tag(text in "\\PC{0,120}") {
+        let html = text_to_html(&text);
+        let plain = html.replace("<p>", "").replace("</p>", "").replace("<br>", "");
+        prop_assert!(plain.split('<').skip(1).all(|rest| rest.starts_with("a href=\"http") || rest.starts_with("/a>")));
+    }
+}
