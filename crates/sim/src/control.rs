@@ -14,6 +14,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::figures::Figures;
 use crate::pages;
 use crate::simulator::{NoMailbox, Requests, Simulator};
 use crate::switches::Switches;
@@ -32,6 +33,7 @@ impl Simulator {
             .route("/v1/outside", get(outside_addresses))
             .route("/v1/outside/{address}", get(outside))
             .route("/v1/requests", get(requests).delete(reset))
+            .route("/v1/figures", get(figures))
             .route("/v1/switches", get(switches))
             .route("/v1/switches/{name}", put(switch))
             .route("/v1/clock", post(clock).get(time))
@@ -63,8 +65,9 @@ async fn deliver(
     Path(address): Path<String>,
     mime: Bytes,
 ) -> Result<(StatusCode, Json<Value>), NoMailbox> {
+    let at = simulator.state().now();
     let id = simulator.deliver(&address, mime)?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
+    Ok((StatusCode::CREATED, Json(json!({ "id": id, "at": at }))))
 }
 
 /// Many mails at once.
@@ -84,10 +87,11 @@ async fn burst(
         let error = json!({ "error": "each of the mails must be base64" });
         return (StatusCode::BAD_REQUEST, Json(error)).into_response();
     };
+    let at = simulator.state().now();
     let ids: Result<Vec<String>, NoMailbox> =
         mails.into_iter().map(|mail| simulator.deliver(&address, mail)).collect();
     match ids {
-        Ok(ids) => (StatusCode::CREATED, Json(json!({ "ids": ids }))).into_response(),
+        Ok(ids) => (StatusCode::CREATED, Json(json!({ "ids": ids, "at": at }))).into_response(),
         Err(error) => error.into_response(),
     }
 }
@@ -111,6 +115,10 @@ async fn outside(Extract(simulator): Extract<Simulator>, Path(address): Path<Str
 
 async fn requests(Extract(simulator): Extract<Simulator>) -> Json<Requests> {
     Json(simulator.requests())
+}
+
+async fn figures(Extract(simulator): Extract<Simulator>) -> Json<Figures> {
+    Json(simulator.figures())
 }
 
 async fn reset(Extract(simulator): Extract<Simulator>) -> StatusCode {

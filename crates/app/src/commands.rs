@@ -1,0 +1,29 @@
+//! One file for each command of the binary.
+
+pub mod apply;
+pub mod demo;
+pub mod ledger;
+pub mod serve;
+pub mod sim;
+pub mod trace;
+pub mod user;
+
+use anyhow::Context as _;
+use postroom_engine::{Cpu, Engine};
+use postroom_graph::Transport;
+use postroom_store::Store;
+
+use crate::{config::Config, effects, system};
+
+/// Opens the store for a command that works beside a running server.
+async fn open(config: &Config) -> anyhow::Result<Store> {
+    Ok(system::open_store(config, &effects::system_entropy()).await?)
+}
+
+/// An engine that runs nothing: for commands that ask or change one thing.
+async fn open_engine(config: &Config) -> anyhow::Result<Engine> {
+    let store = open(config).await?;
+    let transport = Transport::network(None).context("the network can't be used")?;
+    let url = config.server.public_url.clone();
+    Ok(system::engine(store, transport, effects::system_clock(), Cpu::Pool, url).0)
+}

@@ -1,0 +1,75 @@
+//! `postroom ledger`: every message that was taken in, and where it stands.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use postroom_store::{mailboxes, messages, messages::Message};
+use serde_json::{Value, json};
+
+use crate::config::Config;
+
+/// How to list.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+const PIECE: u32 = 500;
+
+/// Prints the ledger, oldest first.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn run(config: Config, options: Options) -> anyhow::Result<ExitCode> {
+    let store = super::open(&config).await?;
+    let addresses: BTreeMap<_, _> =
+        mailboxes::list(&store.db).await?.into_iter().map(|mailbox| (mailbox.id, mailbox.address)).collect();
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut after = None;
+    loop {
+        let piece = messages::list_after(&store.db, after, PIECE).await?;
+        let Some(last) = piece.last() else { break };
+        after = Some(last.id);
+        for message in &piece {
+            let mailbox = addresses.get(&message.mailbox).map_or("", String::as_str);
+            let written = if options.json {
+                writeln!(out, "{}", line(message, mailbox))
+            } else {
+                writeln!(
+                    out,
+                    "{}  {:<9} {:<26} {mailbox}  {}",
+                    message.arrived_at(),
+                    message.state.as_str(),
+                    message.reason.as_str(),
+                    message.id
+                )
+            };
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+                written => written?,
+            }
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(message: &Message, mailbox: &str) -> Value {
+    let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    json!({
+        "message_id": message.id,
+        "mailbox": mailbox,
+        "graph_id": message.graph_id,
+        "internet_message_id": message.internet_message_id,
+        "sha256": message.sha256.as_ref().map(hex),
+        "state": message.state,
+        "reason": message.reason,
+        "conversation_id": message.conversation,
+        "received_at": message.arrived_at(),
+        "queued_at": message.queued_at,
+        "marked_read": message.marked_read_at.is_some(),
+    })
+}

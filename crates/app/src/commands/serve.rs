@@ -1,0 +1,55 @@
+//! `postroom serve`: the server, until it is told to end.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use postroom_engine::Cpu;
+use postroom_graph::Transport;
+use postroom_web::Web;
+
+use crate::{
+    config::Config,
+    effects,
+    server::{self, Tls},
+    system,
+};
+
+/// Runs the server.
+///
+/// # Errors
+/// When something it needs is not there, in one line.
+pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let _sole_server = system::lock(&config)?;
+    let ca = match &config.graph.ca_file {
+        Some(path) => Some(std::fs::read(path).with_context(|| {
+            format!("[graph] ca_file {} can't be read", path.display())
+        })?),
+        None => None,
+    };
+    let transport = Transport::network(ca.as_deref())?;
+    let tls = match (&config.server.tls_cert, &config.server.tls_key) {
+        (Some(cert), Some(key)) => Some(Tls::load(cert, key)?),
+        _ => None,
+    };
+    let listener = server::bind(config.server.listen).await?;
+    let store = system::open_store(&config, &effects::system_entropy()).await?;
+    let url = config.server.public_url.clone();
+    let (engine, tasks) = system::engine(store, transport, effects::system_clock(), Cpu::Pool, url.clone());
+
+    let ended = server::ended();
+    let router = postroom_web::router(Web {
+        engine: engine.clone(),
+        public_url: url,
+        shutdown: tasks.stopping().clone(),
+    });
+    let serving = server::serve(listener, router, tls, tasks.stopping().clone());
+    tasks.spawn(serving);
+    // The pages and the webhook answer before anything asks Microsoft to call them.
+    engine.start().await?;
+    tracing::info!(server.listen = %config.server.listen, "Postroom serves");
+    ended.await;
+    tracing::info!("Postroom ends");
+    server::stop(&tasks).await;
+    engine.store().db.close().await;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,38 @@
+//! The real effects: the system's clock, its random generator, its environment.
+
+use postroom_model::{Clock, Entropy, Timestamp};
+
+/// The system's clock.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+pub fn system_clock() -> Clock {
+    Clock::new(Timestamp::now)
+}
+
+/// The operating system's random generator.
+pub fn system_entropy() -> Entropy {
+    Entropy::new(|buffer| {
+        aws_lc_rs::rand::fill(buffer).expect("the operating system's generator gives bytes or the process is unsafe to run");
+    })
+}
+
+/// A clock that starts at `start` and goes with tokio's: in a paused runtime it is virtual time.
+pub fn tokio_clock(start: Timestamp) -> Clock {
+    let begun = tokio::time::Instant::now();
+    Clock::new(move || {
+        let gone = jiff::SignedDuration::try_from(begun.elapsed()).unwrap_or(jiff::SignedDuration::MAX);
+        start.checked_add(gone).unwrap_or(Timestamp::MAX)
+    })
+}
+
+/// A generator that gives the same bytes for the same seed.
+pub fn seeded_entropy(seed: u64) -> Entropy {
+    use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+    let mut source = SmallRng::seed_from_u64(seed);
+    Entropy::new(move |buffer| source.fill_bytes(buffer))
+}
+
+/// One variable of the environment.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

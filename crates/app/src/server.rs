@@ -1,0 +1,196 @@
+//! Listens, with or without TLS, and ends when the process is told to.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use axum::{Router, serve::Listener};
+use postroom_engine::Tasks;
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
+
+/// How long an orderly end may take before the process ends anyway.
+const PATIENCE: Duration = Duration::from_millis(2500);
+/// How often the certificate's files are looked at for a change.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long a client may take for its TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Takes the port.
+///
+/// # Errors
+/// In one line, if somebody has it already.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        if error.kind() == io::ErrorKind::AddrInUse {
+            anyhow::anyhow!("port {} is in use by another program; choose another one", address.port())
+        } else {
+            anyhow::Error::new(error).context(format!("can't listen on {address}"))
+        }
+    })
+}
+
+/// Ends when the process gets SIGINT or SIGTERM. Takes both over at once, also
+/// where they were inherited as ignored.
+pub fn ended() -> impl Future<Output = ()> {
+    let signals = [signal(SignalKind::interrupt()), signal(SignalKind::terminate())];
+    async move {
+        match signals {
+            [Ok(mut interrupt), Ok(mut terminate)] => {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+/// Asks every task to end and waits for it, but not for ever: what is cut off
+/// here is what a crash cuts off, and goes on at the next start.
+pub async fn stop(tasks: &Tasks) {
+    if tokio::time::timeout(PATIENCE, tasks.stop()).await.is_err() {
+        tracing::warn!("Some work did not end in time and goes on at the next start");
+    }
+}
+
+/// Serves until `end`.
+pub async fn serve(listener: TcpListener, router: Router, tls: Option<Tls>, end: CancellationToken) {
+    let served = match tls {
+        None => axum::serve(listener, router).with_graceful_shutdown(end.cancelled_owned()).await,
+        Some(tls) => {
+            let listener = TlsListener { listener, tls };
+            axum::serve(listener, router).with_graceful_shutdown(end.cancelled_owned()).await
+        }
+    };
+    if let Err(error) = served {
+        tracing::error!(error = %error, "The server has stopped serving");
+    }
+}
+
+/// A certificate that is read again when its files change.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    acceptor: Arc<ServerConfig>,
+}
+
+impl Tls {
+    /// Reads certificate chain and key.
+    ///
+    /// # Errors
+    /// When they can't be read or don't fit.
+    pub fn load(cert: &Path, key: &Path) -> anyhow::Result<Self> {
+        let files = Files { cert: cert.to_owned(), key: key.to_owned() };
+        let first = files.read()?;
+        let resolver = Reloading {
+            state: RwLock::new(Loaded { key: first, changed: files.changed(), looked: tokio::time::Instant::now() }),
+            files,
+        };
+        let mut config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(resolver));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self { acceptor: Arc::new(config) })
+    }
+}
+
+#[derive(Debug)]
+struct Files {
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+impl Files {
+    fn read(&self) -> anyhow::Result<Arc<CertifiedKey>> {
+        let chain = CertificateDer::pem_file_iter(&self.cert)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .with_context(|| format!("[server] tls_cert {} can't be read", self.cert.display()))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .with_context(|| format!("[server] tls_key {} can't be read", self.key.display()))?;
+        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)
+            .with_context(|| format!("[server] tls_key {} is of an unknown kind", self.key.display()))?;
+        let certified = CertifiedKey::new(chain, key);
+        certified.keys_match().context("[server] tls_cert and tls_key don't belong together")?;
+        Ok(Arc::new(certified))
+    }
+
+    fn changed(&self) -> Option<(SystemTime, SystemTime)> {
+        let at = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        at(&self.cert).zip(at(&self.key))
+    }
+}
+
+#[derive(Debug)]
+struct Loaded {
+    key: Arc<CertifiedKey>,
+    changed: Option<(SystemTime, SystemTime)>,
+    looked: tokio::time::Instant,
+}
+
+#[derive(Debug)]
+struct Reloading {
+    files: Files,
+    state: RwLock<Loaded>,
+}
+
+impl ResolvesServerCert for Reloading {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let stale = self.state.read().unwrap_or_else(PoisonError::into_inner).looked.elapsed() >= LOOK_EVERY;
+        if stale {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            state.looked = tokio::time::Instant::now();
+            let changed = self.files.changed();
+            if changed != state.changed {
+                match self.files.read() {
+                    Ok(key) => {
+                        (state.key, state.changed) = (key, changed);
+                        tracing::info!("The TLS certificate was read anew");
+                    }
+                    Err(error) => {
+                        tracing::error!(error = %format!("{error:#}"), "The changed TLS certificate can't be used, the old one stays");
+                    }
+                }
+            }
+        }
+        Some(self.state.read().unwrap_or_else(PoisonError::into_inner).key.clone())
+    }
+}
+
+struct TlsListener {
+    listener: TcpListener,
+    tls: Tls,
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = Listener::accept(&mut self.listener).await;
+            let acceptor = TlsAcceptor::from(self.tls.acceptor.clone());
+            match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => return (stream, address),
+                Ok(Err(error)) => tracing::debug!(error = %error, "A TLS handshake failed"),
+                Err(_late) => tracing::debug!("A TLS handshake took too long"),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}

@@ -1,0 +1,7 @@
+//! The whole system, in one process or as real processes, against the simulator.
+
+mod desk;
+mod laws;
+mod life;
+mod real_mail;
+mod take_in;
