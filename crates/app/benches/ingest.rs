@@ -71,7 +71,9 @@ struct Row {
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     println!("store     mailboxes  latency  mails/s  req/mail  set-up  in flight    p50    p95    p99   RSS");
-    println!("                          ms                                            ms     ms     ms    MB");
+    println!(
+        "                          ms                                            ms     ms     ms    MB"
+    );
     let mut rows = Vec::new();
     for store in ["sqlite", "postgres"] {
         for mailboxes in [1, 50] {
@@ -120,7 +122,8 @@ async fn measure(
     let per_mailbox = BURST / mailboxes;
     let mut begun: Option<Timestamp> = None;
     for mailbox in 0..mailboxes {
-        let mails: Vec<String> = (0..per_mailbox).map(|number| STANDARD.encode(mail(&format!("b{number}")))).collect();
+        let mails: Vec<String> =
+            (0..per_mailbox).map(|number| STANDARD.encode(mail(&format!("b{number}")))).collect();
         let path = format!("/v1/mailboxes/{}/burst", address(mailbox));
         let answer = bench.post(&path, &json!({ "mails": mails })).await?;
         let at = time(&answer["at"])?;
@@ -192,7 +195,9 @@ impl Bench {
         let folder = TempDir::with_prefix_in("postroom-bench-", env!("CARGO_TARGET_TMPDIR"))?;
         let ready = folder.path().join("simulator.json");
         let mut command = Command::new(env!("CARGO_BIN_EXE_postroom"));
-        command.args(["sim", "--allow-http-loopback", "--latency-ms", &latency_ms.to_string(), "--ready"]).arg(&ready);
+        command
+            .args(["sim", "--allow-http-loopback", "--latency-ms", &latency_ms.to_string(), "--ready"])
+            .arg(&ready);
         for mailbox in 0..mailboxes {
             command.args(["--mailbox", &address(mailbox)]);
         }
@@ -278,7 +283,14 @@ impl Bench {
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        Ok(self.client.get(format!("{}{path}", self.control)).send().await?.error_for_status()?.json().await?)
+        Ok(self
+            .client
+            .get(format!("{}{path}", self.control))
+            .send()
+            .await?
+            .error_for_status()?
+            .json()
+            .await?)
     }
 
     async fn post(&self, path: &str, content: &Value) -> anyhow::Result<Value> {

@@ -171,7 +171,10 @@ const VALUES: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// When the file or a value can't be used.
-pub fn load(path: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+pub fn load(
+    path: Option<&Path>,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigError> {
     let mut table = match path {
         None => toml::Table::new(),
         Some(path) => {
@@ -206,7 +209,9 @@ pub fn load(path: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -
         .try_into()
         .map_err(|error: toml::de::Error| ConfigError::Value(error.to_string().trim().to_owned()))?;
     if config.server.tls_cert.is_some() != config.server.tls_key.is_some() {
-        return Err(ConfigError::Value("tls_cert and tls_key of [server] belong together: set both or none".into()));
+        return Err(ConfigError::Value(
+            "tls_cert and tls_key of [server] belong together: set both or none".into(),
+        ));
     }
     Ok(config)
 }
@@ -255,7 +260,8 @@ mod tests {
 
     #[test]
     fn the_manual_is_the_default() {
-        let manual = load(Some(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config.default.toml"))), &|_| None);
+        let manual =
+            load(Some(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config.default.toml"))), &|_| None);
         assert_eq!(format!("{:?}", manual.unwrap()), format!("{:?}", Config::default()));
     }
 }

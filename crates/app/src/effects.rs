@@ -11,7 +11,8 @@ pub fn system_clock() -> Clock {
 /// The operating system's random generator.
 pub fn system_entropy() -> Entropy {
     Entropy::new(|buffer| {
-        aws_lc_rs::rand::fill(buffer).expect("the operating system's generator gives bytes or the process is unsafe to run");
+        aws_lc_rs::rand::fill(buffer)
+            .expect("the operating system's generator gives bytes or the process is unsafe to run");
     })
 }
 

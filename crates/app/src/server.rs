@@ -96,12 +96,14 @@ impl Tls {
         let files = Files { cert: cert.to_owned(), key: key.to_owned() };
         let first = files.read()?;
         let resolver = Reloading {
-            state: RwLock::new(Loaded { key: first, changed: files.changed(), looked: tokio::time::Instant::now() }),
+            state: RwLock::new(Loaded {
+                key: first,
+                changed: files.changed(),
+                looked: tokio::time::Instant::now(),
+            }),
             files,
         };
-        let mut config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(resolver));
+        let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self { acceptor: Arc::new(config) })
     }

@@ -101,7 +101,13 @@ pub fn lock(config: &Config) -> Result<Option<File>, OpenError> {
 }
 
 /// Puts an engine on an opened store.
-pub fn engine(store: Store, transport: Transport, clock: Clock, cpu: Cpu, public_url: Url) -> (Engine, Tasks) {
+pub fn engine(
+    store: Store,
+    transport: Transport,
+    clock: Clock,
+    cpu: Cpu,
+    public_url: Url,
+) -> (Engine, Tasks) {
     let tasks = Tasks::new(cpu);
     let entropy = store.entropy.clone();
     let node = NodeId::from_uuid(entropy.uuid(clock.now()));

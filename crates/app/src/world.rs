@@ -19,12 +19,8 @@ use postroom_graph::Transport;
 use postroom_model::{Clock, Entropy, Timestamp};
 use postroom_sim::{MailboxConfig, Outgoing, Simulator};
 use postroom_store::{
-    Db, DbConfig, MIGRATIONS, SqliteMode, Store,
-    blobs::Blobs,
-    db::FaultHook,
-    folders, jobs, leases, mailboxes, messages,
-    seal::Keys,
-    settings,
+    Db, DbConfig, MIGRATIONS, SqliteMode, Store, blobs::Blobs, db::FaultHook, folders, jobs, leases,
+    mailboxes, messages, seal::Keys, settings,
 };
 use postroom_web::Web;
 use tempfile::TempDir;
@@ -60,7 +56,8 @@ pub struct Plan {
 impl Plan {
     /// The sample tenant and organisation.
     pub fn sample(ground: Ground) -> Self {
-        let mailbox = |name: &str| MailboxConfig::new(format!("{name}@contoso.example"), format!("Contoso {name}"));
+        let mailbox =
+            |name: &str| MailboxConfig::new(format!("{name}@contoso.example"), format!("Contoso {name}"));
         Self {
             ground,
             seed: 1,
@@ -283,12 +280,7 @@ impl Parts {
     }
 }
 
-async fn apply(
-    text: &str,
-    how: organization::Options,
-    store: &Store,
-    clock: &Clock,
-) -> anyhow::Result<()> {
+async fn apply(text: &str, how: organization::Options, store: &Store, clock: &Clock) -> anyhow::Result<()> {
     let text = text
         .replace(sample::TOKEN_ENDPOINT, &format!("{GRAPH_URL}/{TENANT}/oauth2/v2.0/token"))
         .replace(sample::GRAPH_URL, GRAPH_URL)

@@ -147,7 +147,8 @@ impl Engine {
             .with(offers::record_answer(offer.id, state, now))
             .with(conversations::record_returned(offer.conversation, offer.user));
         let user = users::find(&self.store().db, offer.user).await?;
-        if user.is_some_and(|user| user.routing_status == RoutingStatus::OnQueue) && state != OfferState::Withdrawn
+        if user.is_some_and(|user| user.routing_status == RoutingStatus::OnQueue)
+            && state != OfferState::Withdrawn
         {
             unit.push(users::record_routing_status(offer.user, RoutingStatus::NotResponding, now));
         }

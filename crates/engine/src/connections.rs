@@ -26,7 +26,9 @@ pub enum ConnectError {
     #[error(transparent)]
     Credential(#[from] CredentialError),
     /// An address or a cloud of an integration can't be understood.
-    #[error("integration \"{name}\" has a setting that can't be used: {detail}; apply the organisation file again")]
+    #[error(
+        "integration \"{name}\" has a setting that can't be used: {detail}; apply the organisation file again"
+    )]
     Setting {
         /// Which integration.
         name: String,

@@ -215,13 +215,9 @@ impl Engine {
         let reply_to = answered.ok_or(DeskError::Gone)?;
         let now = self.now();
         let outgoing_id = OutgoingId::from_uuid(self.entropy().uuid(now));
-        let sealed = seal::seal(
-            &self.store().keys,
-            self.entropy(),
-            &outgoing_context(outgoing_id),
-            text.as_bytes(),
-        )
-        .map_err(ContentError::from)?;
+        let sealed =
+            seal::seal(&self.store().keys, self.entropy(), &outgoing_context(outgoing_id), text.as_bytes())
+                .map_err(ContentError::from)?;
         let entry = Outgoing {
             id: outgoing_id,
             conversation: id,
@@ -272,7 +268,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`DeskError::NotYours`] if the person has no part in it.
-    pub async fn read_conversation(&self, by: &User, id: ConversationId) -> Result<ConversationView, DeskError> {
+    pub async fn read_conversation(
+        &self,
+        by: &User,
+        id: ConversationId,
+    ) -> Result<ConversationView, DeskError> {
         let db = &self.store().db;
         let conversation = self.readable(by, id).await?;
         let queue = queues::find(db, conversation.queue).await?.ok_or(DeskError::Gone)?;
@@ -322,7 +322,8 @@ impl Engine {
                 None => text_to_html(&mail.text),
                 Some(html) => {
                     let resolve = |content_id: &str| {
-                        let found = mail.attachments.iter().find(|a| a.content_id.as_deref() == Some(content_id));
+                        let found =
+                            mail.attachments.iter().find(|a| a.content_id.as_deref() == Some(content_id));
                         found.map(|attachment| picture_url(attachment.index))
                     };
                     safe_html(html, &resolve).html

@@ -24,7 +24,12 @@ use crate::{
 const TRIES_BEFORE_GONE: u32 = 7;
 
 impl Engine {
-    pub(crate) async fn fetch(&self, mailbox: MailboxId, id: MessageId, attempts: u32) -> Result<Unit, JobError> {
+    pub(crate) async fn fetch(
+        &self,
+        mailbox: MailboxId,
+        id: MessageId,
+        attempts: u32,
+    ) -> Result<Unit, JobError> {
         let db = &self.store().db;
         let Some(message) = messages::find(db, id).await? else { return Ok(Unit::new()) };
         if message.stored_at.is_some() || message.state.is_final() {

@@ -3,12 +3,12 @@
 //! Called by the jobs and the runner. Rule kept: nothing ends without a visible
 //! state and a reason (design invariant 1).
 
+use postroom_model::outbox::SendState;
 use postroom_model::{
     MessageId,
     ledger::{MessageState, Reason, Step},
 };
 use postroom_store::{DbError, Unit, feed::Topic, messages, messages::Message, outgoing, trace};
-use postroom_model::outbox::SendState;
 use serde_json::json;
 
 use crate::{
@@ -45,17 +45,16 @@ impl Engine {
             return Unit::new();
         }
         let now = self.now();
-        let mut unit =
-            Unit::new().with(messages::record_state(message.id, message.state, to, reason, detail)).with(
-                trace::record(&trace::NewEntry {
-                    at: now,
-                    message: Some(message.id),
-                    conversation: message.conversation,
-                    step,
-                    reason,
-                    data: detail.map_or_else(|| json!({}), |detail| json!({ "detail": detail })),
-                }),
-            );
+        let mut unit = Unit::new()
+            .with(messages::record_state(message.id, message.state, to, reason, detail))
+            .with(trace::record(&trace::NewEntry {
+                at: now,
+                message: Some(message.id),
+                conversation: message.conversation,
+                step,
+                reason,
+                data: detail.map_or_else(|| json!({}), |detail| json!({ "detail": detail })),
+            }));
         unit.changed(now, Topic::Message, message.id);
         unit
     }
@@ -74,16 +73,14 @@ impl Engine {
                 };
                 Ok(self.held_unit(&row, reason, Some(&detail)))
             }
-            Work::MarkRead { message, .. } => {
-                Ok(Unit::new().with(trace::record(&trace::NewEntry {
-                    at: self.now(),
-                    message: Some(message),
-                    conversation: None,
-                    step: Step::AfterTaking,
-                    reason: Reason::LeftUntouched,
-                    data: json!({ "detail": detail }),
-                })))
-            }
+            Work::MarkRead { message, .. } => Ok(Unit::new().with(trace::record(&trace::NewEntry {
+                at: self.now(),
+                message: Some(message),
+                conversation: None,
+                step: Step::AfterTaking,
+                reason: Reason::LeftUntouched,
+                data: json!({ "detail": detail }),
+            }))),
             Work::Send { outgoing: id, .. } => {
                 let Some(entry) = outgoing::find(db, id).await? else { return Ok(Unit::new()) };
                 if entry.state.is_final() {

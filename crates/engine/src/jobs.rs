@@ -139,7 +139,9 @@ impl JobError {
     pub(crate) fn retry(&self) -> Retry {
         match self {
             JobError::Graph(error) => match error.kind() {
-                GraphErrorKind::Throttled { until } | GraphErrorKind::Parked { until } => Retry::Park(Some(until)),
+                GraphErrorKind::Throttled { until } | GraphErrorKind::Parked { until } => {
+                    Retry::Park(Some(until))
+                }
                 GraphErrorKind::Unauthorized
                 | GraphErrorKind::OutOfScope
                 | GraphErrorKind::MailboxMissing
@@ -197,8 +199,14 @@ mod tests {
         let work = Work::Process { message: MessageId::from_uuid(uuid_of(3)) };
         let (one, two) = (work.job(&entropy(), now), work.job(&entropy(), now));
         assert_eq!(one.key, two.key);
-        let claimed =
-            Job { id: one.id, kind: one.kind.into(), payload: one.payload, attempts: 1, priority: 1, run_at: now };
+        let claimed = Job {
+            id: one.id,
+            kind: one.kind.into(),
+            payload: one.payload,
+            attempts: 1,
+            priority: 1,
+            run_at: now,
+        };
         assert_eq!(Work::of(&claimed).unwrap(), work);
     }
 

@@ -43,7 +43,8 @@ impl Engine {
     pub(crate) async fn process(&self, id: MessageId) -> Result<Unit, JobError> {
         let db = &self.store().db;
         let Some(message) = messages::find(db, id).await? else { return Ok(Unit::new()) };
-        if !matches!(message.state, MessageState::Stored | MessageState::Held) || message.stored_at.is_none() {
+        if !matches!(message.state, MessageState::Stored | MessageState::Held) || message.stored_at.is_none()
+        {
             return Ok(Unit::new());
         }
         let Some(mailbox) = mailboxes::find(db, message.mailbox).await? else {
@@ -68,10 +69,16 @@ impl Engine {
             }
             Threading::New { linked, reason } => {
                 let choice = routing::choose(&rules, &recipients);
-                unit.push(self.step(&message, None, Step::RouteChosen, choice.reason, json!({
-                    "address": choice.chosen.map(|rule| rule.address.as_str()),
-                    "others": choice.others.iter().map(|rule| rule.address.as_str()).collect::<Vec<_>>(),
-                })));
+                unit.push(self.step(
+                    &message,
+                    None,
+                    Step::RouteChosen,
+                    choice.reason,
+                    json!({
+                        "address": choice.chosen.map(|rule| rule.address.as_str()),
+                        "others": choice.others.iter().map(|rule| rule.address.as_str()).collect::<Vec<_>>(),
+                    }),
+                ));
                 match choice.chosen {
                     Some(rule) => self.begin(&mut unit, &message, &mail, rule, linked, reason),
                     None if message.state == MessageState::Held => return Ok(Unit::new()),
@@ -101,9 +108,7 @@ impl Engine {
         let mut known = Vec::new();
         let named: BTreeSet<&String> = incoming.message_id.iter().chain(&incoming.references).collect();
         for message_id in named {
-            for (conversation, participants) in
-                messages::list_threads(&self.store().db, message_id).await?
-            {
+            for (conversation, participants) in messages::list_threads(&self.store().db, message_id).await? {
                 known.push(Known { message_id: message_id.clone(), conversation, participants });
             }
         }
@@ -258,13 +263,16 @@ fn incoming(mail: &Mail) -> Incoming {
 fn derived(id: MessageId, mail: &Mail) -> postroom_store::Stmt {
     let message_id = mail.message_id.as_deref().map(cut);
     let from = mail.from.as_ref();
-    messages::record_derived(id, &Derived {
-        internet_message_id: message_id.as_deref(),
-        from_address: from.map(|from| cut(&from.address)).as_deref(),
-        from_name: from.and_then(|from| from.name.as_deref()).map(cut).as_deref(),
-        subject: &cut(&mail.subject),
-        automatic: mail.automatic.as_ref().map(|automatic| automatic.kind.as_str()),
-    })
+    messages::record_derived(
+        id,
+        &Derived {
+            internet_message_id: message_id.as_deref(),
+            from_address: from.map(|from| cut(&from.address)).as_deref(),
+            from_name: from.and_then(|from| from.name.as_deref()).map(cut).as_deref(),
+            subject: &cut(&mail.subject),
+            automatic: mail.automatic.as_ref().map(|automatic| automatic.kind.as_str()),
+        },
+    )
 }
 
 fn parsed_facts(mail: &Mail) -> Value {

@@ -67,7 +67,8 @@ impl Engine {
             if may_claim {
                 match jobs::claim(&self.store().db, lane, self.node(), now, now + LEASE, room as u32).await {
                     Ok(claimed) => {
-                        look_at = if claimed.len() < room { Some(self.next_look(lane, now).await) } else { None };
+                        look_at =
+                            if claimed.len() < room { Some(self.next_look(lane, now).await) } else { None };
                         running.extend(claimed.into_iter().map(|job| self.carry_out(job)));
                     }
                     Err(error) => {
@@ -110,7 +111,8 @@ impl Engine {
             match error.retry() {
                 Retry::Again => {}
                 Retry::Park(until) => {
-                    let until = until.unwrap_or(now + SignedDuration::try_from(OUTAGE_REST).unwrap_or_default());
+                    let until =
+                        until.unwrap_or(now + SignedDuration::try_from(OUTAGE_REST).unwrap_or_default());
                     self.postpone(&job, until, false, &error).await;
                     return Verdict::Rest(until);
                 }

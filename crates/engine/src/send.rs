@@ -3,7 +3,7 @@
 //! Carried out by the `send` job. Keeps *a mail leaves at most once* (design
 //! invariant 8): each request is preceded by the commit that says it is about to
 //! be made, and after anything whose outcome is not known the marker is looked up
-//! in Sent Items and Drafts before `model::outbox` decides how to go on.
+//! in Drafts, Outbox and Sent Items before `model::outbox` decides how to go on.
 
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ impl Engine {
                 entry,
                 SendState::Uncertain,
                 Reason::OutcomeUnknown,
-                "it was handed to Microsoft, but is neither in Sent Items nor in Drafts",
+                "it was handed to Microsoft, but is in none of Drafts, Outbox and Sent Items",
             )),
         }
     }
@@ -144,7 +144,7 @@ impl Engine {
             Err(error) if error.kind() == GraphErrorKind::Gone => {
                 let found = look(letter).await?;
                 return match found.seen {
-                    MarkerSeen::InSentItems => Ok(self.sent_unit(
+                    MarkerSeen::Taken => Ok(self.sent_unit(
                         letter,
                         found.internet_message_id.as_deref(),
                         Reason::FoundInSentItems,
@@ -169,7 +169,10 @@ impl Engine {
         Ok(DraftContent {
             subject: reply_subject(&mail.subject),
             html: reply_html(&text, Some(&quoted)),
-            to: to.map(|to| Recipient { name: to.name.clone(), address: to.address.clone() }).into_iter().collect(),
+            to: to
+                .map(|to| Recipient { name: to.name.clone(), address: to.address.clone() })
+                .into_iter()
+                .collect(),
             cc: Vec::new(),
             from: Some(Recipient {
                 name: letter.conversation.from_name.clone(),
@@ -236,19 +239,25 @@ impl Engine {
         let Some(found) = letter.lane.find_marked(WellKnown::SentItems, &letter.marker).await? else {
             return Err(JobError::NotYet(LOOK_EVERY));
         };
-        let mut unit =
-            Unit::new().with(outgoing::record_confirmed(id, found.internet_message_id.as_deref()));
-        unit.push(self.outgoing_step(&letter.entry, Step::SentConfirmed, Reason::FoundInSentItems, json!({})));
+        let mut unit = Unit::new().with(outgoing::record_confirmed(id, found.internet_message_id.as_deref()));
+        unit.push(self.outgoing_step(
+            &letter.entry,
+            Step::SentConfirmed,
+            Reason::FoundInSentItems,
+            json!({}),
+        ));
         unit.changed(self.now(), Topic::Conversation, letter.entry.conversation);
         Ok(unit)
     }
 }
 
 async fn look(letter: &Letter) -> Result<Found, JobError> {
-    // Drafts first: a mail that moves on while we look is then seen in one of the two.
-    for (folder, seen) in
-        [(WellKnown::Drafts, MarkerSeen::InDrafts), (WellKnown::SentItems, MarkerSeen::InSentItems)]
-    {
+    // In the order of its way: a mail that moves on while we look is then seen in one of them.
+    for (folder, seen) in [
+        (WellKnown::Drafts, MarkerSeen::InDrafts),
+        (WellKnown::Outbox, MarkerSeen::Taken),
+        (WellKnown::SentItems, MarkerSeen::Taken),
+    ] {
         if let Some(found) = letter.lane.find_marked(folder, &letter.marker).await? {
             let (id, internet_message_id) = (Some(found.id), found.internet_message_id);
             return Ok(Found { seen, id, internet_message_id });

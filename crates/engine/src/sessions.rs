@@ -113,9 +113,8 @@ impl Engine {
             .ok_or(PasswordError::NoSuchUser)?;
         let salt = self.entropy().bytes::<16>();
         let hash = self.tasks().cpu(move || hash(&password, &salt)).await.map_err(PasswordError::Hash)?;
-        let unit = Unit::new()
-            .with(users::record_password(user.id, &hash))
-            .with(sessions::delete_all_of(user.id));
+        let unit =
+            Unit::new().with(users::record_password(user.id, &hash)).with(sessions::delete_all_of(user.id));
         self.store().commit(unit).await?;
         Ok(user.id)
     }

@@ -161,9 +161,8 @@ impl Engine {
         let until = now + self.heartbeat().lease;
         let name = format!("node/{}", self.node());
         leases::claim(&self.store().db, &name, self.node(), now, until).await?;
-        let unit = Unit::new()
-            .with(leases::renew_all(self.node(), until))
-            .with(jobs::release_of_dead_nodes(now));
+        let unit =
+            Unit::new().with(leases::renew_all(self.node(), until)).with(jobs::release_of_dead_nodes(now));
         self.store().commit(unit).await?;
         *self.0.leased_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
         Ok(())
@@ -178,9 +177,7 @@ impl Engine {
 
     /// Gives everything back at an orderly end, so that another node goes on at once.
     async fn resign(&self) {
-        let unit = Unit::new()
-            .with(jobs::release_all_of(self.node()))
-            .with(leases::release_all(self.node()));
+        let unit = Unit::new().with(jobs::release_all_of(self.node())).with(leases::release_all(self.node()));
         if let Err(error) = self.store().commit(unit).await {
             tracing::warn!(error = %error, "Leases could not be given back; they end by themselves");
         }

@@ -30,7 +30,8 @@ const PAGE: u32 = 1000;
 
 /// When the next delta round of a folder is due; a time gone by means now.
 pub(crate) fn next_round(folder: &Folder) -> Option<Timestamp> {
-    let last = folder.last_delta_at.filter(|_| folder.crawled_at.is_some() && folder.resume_link.is_none())?;
+    let last =
+        folder.last_delta_at.filter(|_| folder.crawled_at.is_some() && folder.resume_link.is_none())?;
     let wait = if folder.dirty_since.is_some() { DIRTY_EVERY } else { QUIET_EVERY };
     Some(last + wait)
 }
@@ -113,8 +114,7 @@ impl Engine {
         // An update may come without the date; only an unknown mail needs it asked for.
         let dateless: Vec<&str> =
             heard.iter().filter(|h| h.received_at.is_none()).map(|h| h.graph_id).collect();
-        let known =
-            postroom_store::messages::list_known(&self.store().db, mailbox.id, &dateless).await?;
+        let known = postroom_store::messages::list_known(&self.store().db, mailbox.id, &dateless).await?;
         let mut taken = Vec::with_capacity(heard.len());
         for mut h in heard {
             if h.received_at.is_none() && !known.contains(h.graph_id) {

@@ -28,7 +28,12 @@ pub struct Tasks {
 impl Tasks {
     /// An empty set of tasks.
     pub fn new(cpu: Cpu) -> Self {
-        Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), kill: CancellationToken::new(), cpu }
+        Self {
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            kill: CancellationToken::new(),
+            cpu,
+        }
     }
 
     /// Runs `task` in the background until it ends or everything is killed.
@@ -48,7 +53,10 @@ impl Tasks {
         match self.cpu {
             Cpu::Inline => work(),
             Cpu::Pool => {
-                #[expect(clippy::disallowed_methods, reason = "this is the seam that everything else must use")]
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "this is the seam that everything else must use"
+                )]
                 let done = tokio::task::spawn_blocking(work).await;
                 match done {
                     Ok(value) => value,

@@ -6,7 +6,7 @@
 //! (<https://learn.microsoft.com/en-us/graph/api/resources/extended-properties-overview>).
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::{
@@ -66,7 +66,8 @@ pub struct DraftContent {
 pub struct Draft {
     /// The immutable id, until it is sent.
     pub id: String,
-    /// The Message-ID as planned; sending may change it.
+    /// The Message-ID as planned, without brackets; sending may change it.
+    #[serde(default, deserialize_with = "message_id")]
     pub internet_message_id: Option<String>,
 }
 
@@ -79,11 +80,19 @@ pub struct FoundMessage {
     /// Whether it is still a draft.
     #[serde(default)]
     pub is_draft: bool,
-    /// The Message-ID.
+    /// The Message-ID, without brackets.
+    #[serde(default, deserialize_with = "message_id")]
     pub internet_message_id: Option<String>,
     /// When it was sent.
     #[serde(default, rename = "sentDateTime", deserialize_with = "time")]
     pub sent_at: Option<Timestamp>,
+}
+
+/// Graph gives a Message-ID as it stands in the header, in brackets that are not part of it
+/// (<https://www.rfc-editor.org/rfc/rfc5322#section-3.6.4>).
+fn message_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let given: Option<String> = Option::deserialize(deserializer)?;
+    Ok(given.map(|id| id.trim().trim_start_matches('<').trim_end_matches('>').to_owned()))
 }
 
 /// The folders through which an outgoing mail passes.
@@ -226,7 +235,7 @@ mod tests {
         let (graph, record) = graph(|_| async { Ok(answer(201, MADE)) });
         let mailbox = graph.mailbox("support@contoso.example");
         let draft = mailbox.create_reply("A/=", &Marker::new("out_1")).await.unwrap();
-        assert_eq!(draft, Draft { id: "D".into(), internet_message_id: Some("<d@x>".into()) });
+        assert_eq!(draft, Draft { id: "D".into(), internet_message_id: Some("d@x".into()) });
         mailbox.update_draft(&draft.id, &content()).await.unwrap();
         mailbox.send_draft(&draft.id).await.unwrap();
 

@@ -34,11 +34,11 @@ impl SendState {
     }
 }
 
-/// What a look into Drafts and Sent Items for our marker showed.
+/// What a look into Drafts, Outbox and Sent Items for our marker showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MarkerSeen {
-    /// A sent item carries it.
-    InSentItems,
+    /// A sent item carries it, or one that Exchange has taken and is about to send.
+    Taken,
     /// A draft carries it.
     InDrafts,
     /// Neither.
@@ -65,7 +65,7 @@ pub enum Recovery {
 /// `state`, from what the mailbox shows, and from how often it was looked at.
 pub fn recover(state: SendState, seen: MarkerSeen, looks: u32, looks_allowed: u32) -> Recovery {
     match (state, seen) {
-        (_, MarkerSeen::InSentItems) => Recovery::RecordSent,
+        (_, MarkerSeen::Taken) => Recovery::RecordSent,
         (_, MarkerSeen::InDrafts) => Recovery::ContinueWithDraft,
         (SendState::Sending, MarkerSeen::Nowhere) if looks < looks_allowed => Recovery::LookAgain,
         (SendState::Sending, MarkerSeen::Nowhere) => Recovery::DeclareUncertain,
@@ -88,9 +88,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_sent_items_has_left_whatever_we_thought() {
+    fn what_exchange_has_taken_has_left_whatever_we_thought() {
         for state in SendState::ALL {
-            assert_eq!(recover(*state, MarkerSeen::InSentItems, 0, 4), Recovery::RecordSent);
+            assert_eq!(recover(*state, MarkerSeen::Taken, 0, 4), Recovery::RecordSent);
         }
     }
 

@@ -174,8 +174,10 @@ pub async fn list_closed_by(db: &Db, user: UserId, limit: u32) -> Result<Vec<Con
 /// When the engine can't be reached.
 pub async fn list_open_of_queue(db: &Db, queue: QueueId, limit: u32) -> Result<Vec<Conversation>, DbError> {
     let stmt = Stmt::new(
-        select!("WHERE state IN ('waiting', 'alerting', 'connected') AND queue_id = $1 \
-                 ORDER BY arrived_at, id LIMIT $2"),
+        select!(
+            "WHERE state IN ('waiting', 'alerting', 'connected') AND queue_id = $1 \
+                 ORDER BY arrived_at, id LIMIT $2"
+        ),
         args![queue, limit],
     );
     db.query(stmt).await?.into_iter().map(read).collect()

@@ -66,10 +66,7 @@ pub struct Change {
 
 /// Adds an entry.
 pub fn insert(at: Timestamp, topic: Topic, subject: &str) -> Stmt {
-    Stmt::new(
-        "INSERT INTO feed (at, topic, subject) VALUES ($1, $2, $3)",
-        args![at, topic.as_str(), subject],
-    )
+    Stmt::new("INSERT INTO feed (at, topic, subject) VALUES ($1, $2, $3)", args![at, topic.as_str(), subject])
 }
 
 /// Entries after `seq`, at most `limit`, in order. On PostgreSQL entries of a

@@ -110,4 +110,3 @@ where
 {
     text.parse().map_err(|error: T::Err| DbError::inconsistent(error.to_string()))
 }
-

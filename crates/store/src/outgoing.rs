@@ -115,7 +115,8 @@ pub async fn list_of_conversation(db: &Db, conversation: ConversationId) -> Resu
 /// # Errors
 /// When the engine can't be reached.
 pub async fn list_needing_attention(db: &Db, limit: u32) -> Result<Vec<Outgoing>, DbError> {
-    let stmt = Stmt::new(select!("WHERE state IN ('uncertain', 'failed') ORDER BY id DESC LIMIT $1"), args![limit]);
+    let stmt =
+        Stmt::new(select!("WHERE state IN ('uncertain', 'failed') ORDER BY id DESC LIMIT $1"), args![limit]);
     db.query(stmt).await?.into_iter().map(read).collect()
 }
 

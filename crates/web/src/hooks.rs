@@ -80,7 +80,10 @@ async fn notified(
             }
             if intake.taken == 0 && intake.refused == 0 {
                 let unknown = hooks.counts.unknown.fetch_add(1, Ordering::Relaxed) + 1;
-                tracing::warn!(hook.unknown_total = unknown, "A notification came to an address without subscription");
+                tracing::warn!(
+                    hook.unknown_total = unknown,
+                    "A notification came to an address without subscription"
+                );
                 return StatusCode::NOT_FOUND.into_response();
             }
             // A wrong client state is answered like a right one: whoever guesses learns nothing.
@@ -88,7 +91,10 @@ async fn notified(
         }
         Err(IntakeError::Unreadable(_)) => {
             let unreadable = hooks.counts.unreadable.fetch_add(1, Ordering::Relaxed) + 1;
-            tracing::warn!(hook.unreadable_total = unreadable, "A body that is no batch of notifications was refused");
+            tracing::warn!(
+                hook.unreadable_total = unreadable,
+                "A body that is no batch of notifications was refused"
+            );
             (StatusCode::BAD_REQUEST, "the body is not a collection of change notifications").into_response()
         }
         Err(IntakeError::Store(error)) => {
@@ -102,6 +108,9 @@ fn echo(token: String) -> Response {
     if token.len() > TOKEN_LIMIT {
         return StatusCode::BAD_REQUEST.into_response();
     }
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")], token)
+    (
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")],
+        token,
+    )
         .into_response()
 }

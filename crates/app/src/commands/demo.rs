@@ -115,20 +115,25 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
             .iter()
             .map(|who| json!({ "role": who.role, "email": who.email, "password": who.password.expose_secret() }))
             .collect();
-        sim::write_ready(path, &json!({
-            "url": address(&url),
-            "simulator_url": served.control_url,
-            "graph_url": served.graph_url,
-            "token_endpoint": served.token_endpoint(),
-            "control": served.control_url,
-            "data_dir": folder,
-            "mailboxes": served.simulator.mailboxes(),
-            "users": users,
-        }))?;
+        sim::write_ready(
+            path,
+            &json!({
+                "url": address(&url),
+                "simulator_url": served.control_url,
+                "graph_url": served.graph_url,
+                "token_endpoint": served.token_endpoint(),
+                "control": served.control_url,
+                "data_dir": folder,
+                "mailboxes": served.simulator.mailboxes(),
+                "users": users,
+            }),
+        )?;
     }
     print_welcome(&url, &served.control_url, &people);
     match &mails {
-        Some(mails) => mails.iter().try_for_each(|mail| deliver(&served.simulator, MAILBOXES[0].0, mail.clone()))?,
+        Some(mails) => {
+            mails.iter().try_for_each(|mail| deliver(&served.simulator, MAILBOXES[0].0, mail.clone()))?
+        }
         None => sample::MAILS
             .iter()
             .try_for_each(|mail| deliver(&served.simulator, mail.to, mail.mime.to_vec()))?,
@@ -232,7 +237,8 @@ fn read_mails(folder: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).with_context(|| format!("{} can't be read", folder.display()))?;
+        let entries =
+            std::fs::read_dir(&folder).with_context(|| format!("{} can't be read", folder.display()))?;
         for entry in entries {
             let path = entry?.path();
             if path.is_dir() {
@@ -244,7 +250,8 @@ fn read_mails(folder: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
     }
     files.sort();
     anyhow::ensure!(!files.is_empty(), "{} holds no .eml file", folder.display());
-    let read = |path: PathBuf| std::fs::read(&path).with_context(|| format!("{} can't be read", path.display()));
+    let read =
+        |path: PathBuf| std::fs::read(&path).with_context(|| format!("{} can't be read", path.display()));
     files.into_iter().map(read).collect()
 }
 

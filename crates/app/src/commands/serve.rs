@@ -21,9 +21,10 @@ use crate::{
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let _sole_server = system::lock(&config)?;
     let ca = match &config.graph.ca_file {
-        Some(path) => Some(std::fs::read(path).with_context(|| {
-            format!("[graph] ca_file {} can't be read", path.display())
-        })?),
+        Some(path) => Some(
+            std::fs::read(path)
+                .with_context(|| format!("[graph] ca_file {} can't be read", path.display()))?,
+        ),
         None => None,
     };
     let transport = Transport::network(ca.as_deref())?;

@@ -48,7 +48,8 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         config.latency = Duration::from_millis(options.latency_ms);
         config.allow_http_loopback = options.allow_http_loopback;
         if !options.mailbox.is_empty() {
-            config.mailboxes = options.mailbox.iter().map(|address| MailboxConfig::new(address, address)).collect();
+            config.mailboxes =
+                options.mailbox.iter().map(|address| MailboxConfig::new(address, address)).collect();
         }
     })
     .await?;

@@ -28,7 +28,11 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<ExitCode> {
         eprintln!("postroom: no message or conversation is known by \"{}\"", options.id);
         return Ok(ExitCode::FAILURE);
     };
-    if options.json { print_json(&story)? } else { print_text(&story) }
+    if options.json {
+        print_json(&story)?
+    } else {
+        print_text(&story)
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -55,7 +59,12 @@ fn print_text(story: &Story) {
             Some(data) if data.is_empty() => String::new(),
             _ => entry.data.to_string(),
         };
-        println!("{:<28} {:<15} {:<24} {data}", entry.at.to_string(), entry.step.as_str(), entry.reason.as_str());
+        println!(
+            "{:<28} {:<15} {:<24} {data}",
+            entry.at.to_string(),
+            entry.step.as_str(),
+            entry.reason.as_str()
+        );
     }
     if let Some(waiting) = &story.waiting {
         let skill = story.missing_skill.as_deref().unwrap_or_default();

@@ -59,10 +59,7 @@ async fn a_mail_is_answered_and_the_customer_s_answer_comes_back_to_it() -> anyh
     let (world, id) = one_waits("Message-ID: <1@customer.example>\r\n").await?;
     let engine = world.engine();
     assert_eq!(state(&world, id).await?, ConversationState::Waiting);
-    assert_eq!(
-        engine.why_waiting(&conversation(&world, id).await?).await?,
-        Some(WhyWaiting::NobodyOnQueue)
-    );
+    assert_eq!(engine.why_waiting(&conversation(&world, id).await?).await?, Some(WhyWaiting::NobodyOnQueue));
 
     let who = agent(&world, "agent1").await?;
     engine.set_routing_status(&who, RoutingStatus::OnQueue).await?;
@@ -102,7 +99,11 @@ async fn a_mail_is_answered_and_the_customer_s_answer_comes_back_to_it() -> anyh
 
     // Writing again opens it: it waits in its queue.
     engine.set_routing_status(&who, RoutingStatus::OffQueue).await?;
-    let again = write(&world, "Re: Printer", "Message-ID: <3@customer.example>\r\nReferences: <1@customer.example>\r\n");
+    let again = write(
+        &world,
+        "Re: Printer",
+        "Message-ID: <3@customer.example>\r\nReferences: <1@customer.example>\r\n",
+    );
     assert_eq!(again.await?, id);
     assert_eq!(state(&world, id).await?, ConversationState::Waiting);
     world.assert_quiet().await

@@ -42,8 +42,11 @@ pub(crate) async fn assert_taken_once(world: &World, delivered: &[Delivered]) ->
     }
     ensure!(rows.len() == delivered.len(), "{} rows for {} mails", rows.len(), delivered.len());
     for mail in delivered {
-        let found = rows.get(&mail.graph_id).with_context(|| format!("a mail to {} is lost", mail.mailbox))?;
-        let [row] = &found[..] else { anyhow::bail!("a mail to {} stands {} times", mail.mailbox, found.len()) };
+        let found =
+            rows.get(&mail.graph_id).with_context(|| format!("a mail to {} is lost", mail.mailbox))?;
+        let [row] = &found[..] else {
+            anyhow::bail!("a mail to {} stands {} times", mail.mailbox, found.len())
+        };
         ensure!(row.state == MessageState::Routed, "{} stands in {} ({})", row.id, row.state, row.reason);
         let sha256 = digest(&SHA256, &mail.mime);
         ensure!(row.sha256.as_deref() == Some(sha256.as_ref()), "{} has other bytes", row.id);
@@ -55,7 +58,8 @@ pub(crate) async fn assert_taken_once(world: &World, delivered: &[Delivered]) ->
         }
     }
     for address in world.simulator.mailboxes() {
-        let inbox = world.simulator.messages(&address)?.into_iter().filter(|message| message.folder == "inbox");
+        let inbox =
+            world.simulator.messages(&address)?.into_iter().filter(|message| message.folder == "inbox");
         for message in inbox {
             ensure!(message.is_read, "a mail in {address} is not marked read");
         }

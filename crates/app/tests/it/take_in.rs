@@ -62,7 +62,9 @@ async fn a_storm_of_refusals_costs_time_and_no_mail() -> anyhow::Result<()> {
     world.simulator.set_switch("throttle.rate", json!(0.2))?;
     world.simulator.set_switch("error.rate", json!(0.2))?;
     let delivered: Vec<_> = (0..40)
-        .map(|number| deliver(&world, SUPPORT, mail("ann@customer.example", SUPPORT, &number.to_string(), "")))
+        .map(|number| {
+            deliver(&world, SUPPORT, mail("ann@customer.example", SUPPORT, &number.to_string(), ""))
+        })
         .collect();
     tokio::time::sleep(Duration::from_secs(300)).await;
     world.simulator.set_switch("throttle.rate", json!(0))?;
@@ -84,7 +86,11 @@ async fn mails_from_before_the_activation_are_counted_and_left() -> anyhow::Resu
     let taken = ledger(world.db()).await?;
     let mut older = 0;
     for mailbox in mailboxes::list(world.db()).await? {
-        older += folders::list_of_mailbox(world.db(), mailbox.id).await?.iter().map(|f| f.older_count).sum::<i64>();
+        older += folders::list_of_mailbox(world.db(), mailbox.id)
+            .await?
+            .iter()
+            .map(|f| f.older_count)
+            .sum::<i64>();
     }
     // Graph tells arrival in whole seconds: a mail of the very second counts as new.
     assert_eq!(taken.len() as i64 + older, 1);
@@ -118,7 +124,8 @@ async fn nonsense_at_the_webhook_is_answered_and_changes_nothing() -> anyhow::Re
         (known.as_str(), "this is no JSON".into(), StatusCode::BAD_REQUEST),
         (known.as_str(), large, StatusCode::PAYLOAD_TOO_LARGE),
     ] {
-        let request = Request::post(path).header("content-type", "application/json").body(Bytes::from(body))?;
+        let request =
+            Request::post(path).header("content-type", "application/json").body(Bytes::from(body))?;
         let answer = call(world.router(), request).await?;
         assert_eq!(answer.status(), status, "{path}: {:?}", answer.body());
     }
@@ -130,13 +137,18 @@ async fn nonsense_at_the_webhook_is_answered_and_changes_nothing() -> anyhow::Re
 #[tokio::test(start_paused = true)]
 async fn whatever_arrives_becomes_a_conversation() -> anyhow::Result<()> {
     let world = world().await?;
-    let big = format!("From: a@b.example\r\nSubject: big\r\n\r\n{}", "0123456789abcdef\r\n".repeat(2_300_000));
+    let big =
+        format!("From: a@b.example\r\nSubject: big\r\n\r\n{}", "0123456789abcdef\r\n".repeat(2_300_000));
     assert!(big.len() > 40_000_000);
     let delivered = vec![
         deliver(&world, SUPPORT, &b""[..]),
         deliver(&world, SUPPORT, &b"\xff\xfe\x00\x00 no header at all \x80\x81"[..]),
         deliver(&world, SUPPORT, &b"Subject: no sender and no end"[..]),
-        deliver(&world, SUPPORT, &b"From: <<>>,,;\r\nContent-Type: multipart/mixed; boundary=\r\n\r\n--\r\n"[..]),
+        deliver(
+            &world,
+            SUPPORT,
+            &b"From: <<>>,,;\r\nContent-Type: multipart/mixed; boundary=\r\n\r\n--\r\n"[..],
+        ),
         deliver(&world, SUPPORT, big),
     ];
     tokio::time::sleep(Duration::from_secs(120)).await;
@@ -205,7 +217,11 @@ async fn a_mail_without_a_route_is_held_and_goes_on_when_there_is_one() -> anyho
     plan.organization = whole.lines().filter(is_sales_route).collect::<Vec<_>>().join("\n");
     let world = World::start(plan).await?;
     connected(&world).await?;
-    let sent = deliver(&world, "sales@contoso.example", mail("ann@customer.example", "sales@contoso.example", "x", ""));
+    let sent = deliver(
+        &world,
+        "sales@contoso.example",
+        mail("ann@customer.example", "sales@contoso.example", "x", ""),
+    );
     tokio::time::sleep(Duration::from_secs(2)).await;
     world.settle().await?;
     let row = ledger(world.db()).await?.remove(0);
