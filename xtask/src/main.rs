@@ -1,2 +1,64 @@
-//! Developer commands.
-fn main() {}
+//! The developer commands, run as `cargo xtask …`.
+//!
+//! Each command brings what it needs by itself: browser assets from npm, programs
+//! from Debian's packages, a private PostgreSQL server. `.ci/run` calls
+//! `cargo xtask test` and nothing else.
+
+mod assets;
+mod bench;
+mod cargo;
+mod demo;
+mod packages;
+mod postgres;
+mod test;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::{Parser, Subcommand};
+
+/// The developer commands of Postroom.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build and run Postroom with its simulator, a sample organisation and sample mails
+    /// (--release builds it optimised; `demo --help` tells the other options).
+    #[command(disable_help_flag = true)]
+    Demo {
+        /// What the demo is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
+    /// Install what the tests need, then run format check, clippy and every test.
+    Test,
+    /// Format check, clippy and the list of banned dependencies.
+    Check,
+    /// Fetch the browser assets that the pages embed.
+    Assets,
+    /// Measure; builds optimised.
+    Bench {
+        #[command(subcommand)]
+        what: bench::What,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Demo { options } => demo::run(options),
+        Command::Test => test::run(),
+        Command::Check => test::check(),
+        Command::Assets => assets::fetch(),
+        Command::Bench { what } => bench::run(what),
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+}

@@ -1,0 +1,91 @@
+//! `cargo xtask test` and `cargo xtask check`: what must hold before a change lands.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail, ensure};
+
+use crate::{
+    assets,
+    cargo::{self, cargo},
+    packages::{self, environment},
+    postgres::{Server, Use},
+};
+
+/// Crates that may not enter: a second cryptography or TLS beside aws-lc-rs.
+const BANNED: [&str; 4] = ["ring", "rsa", "openssl-sys", "native-tls"];
+/// The one reason for which a test may be skipped in CI.
+const DATA_ABSENT: &str = "no test data folder";
+
+/// Format check, clippy, banned dependencies.
+pub(crate) fn check() -> anyhow::Result<()> {
+    assets::fetch()?;
+    ban()?;
+    cargo::run(&mut cargo(&["fmt", "--all", "--", "--check"]))
+        .context("`cargo fmt --all` mends the format")?;
+    cargo::run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
+}
+
+/// Everything.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let begun = now();
+    packages::ensure()?;
+    check()?;
+    let checked = begun.elapsed();
+    let postgres = Server::start(Use::Tests)?;
+    let skipped = std::env::temp_dir().join(format!("postroom-skipped-{}", std::process::id()));
+    std::fs::write(&skipped, "").context("the list of skipped tests can't be made")?;
+    let tested = cargo::run(
+        cargo(&["test", "--workspace", "--no-fail-fast"])
+            .env("POSTROOM_TEST_POSTGRES", postgres.url())
+            .env("POSTROOM_TEST_DATA", data())
+            .env("POSTROOM_SKIPPED", &skipped),
+    );
+    drop(postgres);
+    let list = std::fs::read_to_string(&skipped).context("the list of skipped tests can't be read")?;
+    std::fs::remove_file(&skipped)?;
+    tested?;
+    report_skipped(&list)?;
+    println!("Checks took {} s, tests {} s.", checked.as_secs(), (begun.elapsed() - checked).as_secs());
+    Ok(())
+}
+
+/// Prints what did not run; in CI only an absent data folder is a reason.
+fn report_skipped(list: &str) -> anyhow::Result<()> {
+    let skipped: Vec<&str> = list.lines().collect();
+    println!("{} tests skipped", skipped.len());
+    for line in &skipped {
+        println!("  {line}");
+    }
+    let unexcused = skipped.iter().filter(|line| !line.ends_with(DATA_ABSENT)).count();
+    if environment("CI").is_some() {
+        ensure!(unexcused == 0, "{unexcused} tests were skipped for a reason that CI does not know");
+    }
+    Ok(())
+}
+
+fn data() -> PathBuf {
+    match environment("POSTROOM_TEST_DATA") {
+        Some(folder) => folder.into(),
+        None => crate::root().join("../shared/data"),
+    }
+}
+
+fn ban() -> anyhow::Result<()> {
+    let lock =
+        std::fs::read_to_string(crate::root().join("Cargo.lock")).context("Cargo.lock can't be read")?;
+    let names = lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+    let found: Vec<&str> = names.filter(|name| BANNED.contains(name)).collect();
+    if !found.is_empty() {
+        bail!(
+            "banned dependencies stand in Cargo.lock: {}; `cargo tree -i NAME` tells who wants them",
+            found.join(", ")
+        );
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a developer command may look at the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
