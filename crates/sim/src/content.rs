@@ -6,11 +6,13 @@
 //! when somebody asks for them.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use mail_parser::decoders::html::{html_to_text, text_to_html};
 use mail_parser::{Address, HeaderValue, Message, MessageParser, MessagePart, MimeHeaders, PartType};
+use serde_json::Value;
 
 use crate::clock::whole_seconds;
 
@@ -92,10 +94,14 @@ pub(crate) struct Content {
     pub(crate) references: Vec<String>,
     /// The sender's Date.
     pub(crate) date: Option<Timestamp>,
-    /// Own `x-` headers of a draft.
+    /// Further headers of a draft: own `x-` ones, or those of the bytes it was made from.
     pub(crate) headers: Vec<(String, String)>,
+    /// Whether something is attached that is not shown inside the text.
     pub(crate) has_attachments: bool,
-    /// The bytes as they came or left; a draft has none.
+    /// What is attached to a draft that has no bytes.
+    pub(crate) attached: Vec<Arc<Attachment>>,
+    /// The bytes as they came or left. A draft has none, unless it was made from bytes
+    /// and nobody has changed it since.
     pub(crate) mime: Option<Bytes>,
 }
 
@@ -129,6 +135,7 @@ impl Content {
                 .and_then(|date| Timestamp::from_second(date.to_timestamp()).ok())
                 .map(whole_seconds),
             headers: Vec::new(),
+            attached: Vec::new(),
             has_attachments: message.attachments().any(|part| !is_inline(part)),
             mime: None,
         };
@@ -146,10 +153,47 @@ impl Content {
         self.in_reply_to.iter().chain(self.references.iter().rev())
     }
 
-    /// Attachments, read from the bytes.
-    pub(crate) fn attachments(&self) -> Vec<Attachment> {
-        let Some(message) = self.parsed() else { return Vec::new() };
-        message.attachments().map(Attachment::from_part).collect()
+    /// Attachments: those of the draft, or read from the bytes.
+    pub(crate) fn attachments(&self) -> Vec<Arc<Attachment>> {
+        match self.parsed() {
+            Some(message) => {
+                let parts = (0..).zip(message.attachments());
+                parts.map(|(number, part)| Arc::new(Attachment::from_part(number, part))).collect()
+            }
+            None => self.attached.clone(),
+        }
+    }
+
+    /// Makes a mail that was made from bytes one that can be changed: what the
+    /// bytes alone knew is taken out of them, and they are dropped.
+    pub(crate) fn open(&mut self) {
+        if self.mime.is_none() {
+            return;
+        }
+        self.attached = self.attachments();
+        self.headers = self.transport_headers();
+        self.headers.retain(|(name, _)| !is_written_anew(name));
+        self.mime = None;
+    }
+
+    /// Attaches something and returns its number.
+    pub(crate) fn attach(&mut self, attachment: Attachment) -> u32 {
+        self.open();
+        let number = self.attached.iter().map(|other| other.number + 1).max().unwrap_or(0);
+        self.attached.push(Arc::new(Attachment { number, ..attachment }));
+        self.note_attachments();
+        number
+    }
+
+    /// Removes the attachment of this number.
+    pub(crate) fn detach(&mut self, number: u32) {
+        self.open();
+        self.attached.retain(|attachment| attachment.number != number);
+        self.note_attachments();
+    }
+
+    fn note_attachments(&mut self) {
+        self.has_attachments = self.attached.iter().any(|attachment| !attachment.inline);
     }
 
     /// Transport headers in their order, read from the bytes.
@@ -163,19 +207,33 @@ impl Content {
     }
 }
 
+/// What an attachment is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AttachmentKind {
+    File,
+    /// A whole mail inside the mail.
+    Message,
+    /// An event or a contact, as the JSON it was attached with.
+    Item(Value),
+    /// A link, which in v1.0 says no more than its name.
+    Reference,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attachment {
+    /// Names the attachment inside its message.
+    pub(crate) number: u32,
     pub(crate) name: String,
     pub(crate) content_type: String,
     pub(crate) content_id: Option<String>,
+    pub(crate) content_location: Option<String>,
     pub(crate) inline: bool,
-    /// A whole mail inside the mail.
-    pub(crate) is_message: bool,
+    pub(crate) kind: AttachmentKind,
     pub(crate) bytes: Bytes,
 }
 
 impl Attachment {
-    fn from_part(part: &MessagePart<'_>) -> Self {
+    fn from_part(number: u32, part: &MessagePart<'_>) -> Self {
         let (nested, bytes) = match &part.body {
             PartType::Message(message) => (Some(message), message.raw_message().to_vec()),
             _ => (None, part.contents().to_vec()),
@@ -193,14 +251,36 @@ impl Attachment {
             .unwrap_or("attachment")
             .to_owned();
         Self {
+            number,
             name,
             content_type,
             content_id: part.content_id().map(str::to_owned),
+            content_location: part.content_location().map(str::to_owned),
             inline: is_inline(part),
-            is_message: nested.is_some(),
+            kind: if nested.is_some() { AttachmentKind::Message } else { AttachmentKind::File },
             bytes: bytes.into(),
         }
     }
+}
+
+/// Whether the writer of mails makes this header from the properties of a mail.
+fn is_written_anew(name: &str) -> bool {
+    const ANEW: [&str; 12] = [
+        "From",
+        "Sender",
+        "To",
+        "Cc",
+        "Bcc",
+        "Reply-To",
+        "Subject",
+        "Date",
+        "Message-ID",
+        "In-Reply-To",
+        "References",
+        "MIME-Version",
+    ];
+    let name = name.to_ascii_lowercase();
+    name.starts_with("content-") || ANEW.iter().any(|own| own.eq_ignore_ascii_case(&name))
 }
 
 fn is_inline(part: &MessagePart<'_>) -> bool {

@@ -6,15 +6,19 @@
 //! gets an answer of the real service's form, never a panic.
 
 pub(crate) mod answer;
+mod attachments;
+mod batch;
 mod delta;
 mod drafts;
 mod filter;
+mod folder_delta;
 mod folders;
 pub(crate) mod ids;
 pub(crate) mod json;
 mod messages;
 mod path;
 mod query;
+mod replies;
 mod subscriptions;
 
 use axum::Router;
@@ -46,9 +50,45 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) prefer: Prefer,
     pub(crate) is_mime: bool,
+    /// The version that a change is meant for.
+    pub(crate) if_match: Option<String>,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) now: Timestamp,
     pub(crate) graph_url: String,
+}
+
+impl Call {
+    pub(crate) fn new(
+        graph_url: String,
+        method: Method,
+        path: &str,
+        query: Option<&str>,
+        headers: HeaderMap,
+        body: Bytes,
+        now: Timestamp,
+    ) -> Self {
+        let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        Self {
+            resource: Resource::parse(path),
+            path: path.to_owned(),
+            query: Query::parse(query),
+            prefer: Prefer::parse(&headers),
+            is_mime: text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/plain")),
+            if_match: text(header::IF_MATCH).map(str::to_owned),
+            method,
+            headers,
+            body,
+            now,
+            graph_url,
+        }
+    }
+
+    /// The link to the next page, when a page ends before the last of `total` elements.
+    pub(crate) fn next_page(&self, end: usize, total: usize) -> Option<String> {
+        let others = self.query.without("$skip");
+        (end < total).then(|| format!("{}{}?{others}%24skip={end}", self.graph_url, self.path))
+    }
 }
 
 impl Simulator {
@@ -77,32 +117,30 @@ impl Drop for Place {
 async fn serve(Extract(simulator): Extract<Simulator>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, BODY_LIMIT).await;
-    let resource = Resource::parse(head.uri.path());
-    let kind = resource.kind(&head.method);
-    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let call = Call {
-        is_mime: content_type.is_some_and(|kind| kind.starts_with("text/plain")),
-        path: head.uri.path().to_owned(),
-        query: Query::parse(head.uri.query()),
-        prefer: Prefer::parse(&head.headers),
-        body: body.as_ref().map_or_else(|_| Bytes::new(), Clone::clone),
-        now: simulator.state().now(),
-        graph_url: simulator.config.graph_url.clone(),
-        method: head.method,
-        resource,
-    };
+    let (too_large, body) = (body.is_err(), body.unwrap_or_default());
+    let now = simulator.state().now();
+    let (path, query) = (head.uri.path().to_owned(), head.uri.query());
+    let graph_url = simulator.config.graph_url.clone();
+    let call = Call::new(graph_url, head.method, &path, query, head.headers, body, now);
+    one(&simulator, call, too_large).await.into_response()
+}
+
+/// Has one request answered, alone or as a part of a batch.
+pub(crate) async fn one(simulator: &Simulator, call: Call, too_large: bool) -> Answered {
+    let kind = call.resource.kind(&call.method);
     let method = call.method.to_string();
-    let (mailbox, entered) = enter(&simulator, &call, kind, &head.headers, body.is_err());
+    let (mailbox, entered) = enter(simulator, &call, kind, &call.headers, too_large);
+    let headers = call.headers.clone();
     let (place, outcome) = match entered {
         Ok(place) => {
             let latency = simulator.state().switches.latency.duration();
             tokio::time::sleep(latency).await;
             let now = simulator.state().now();
-            (place, carry_out(&simulator, Call { now, ..call }).await)
+            (place, carry_out(simulator, Call { now, ..call }).await)
         }
         Err(failure) => (None, Err(failure)),
     };
-    respond(&simulator, &head.headers, &Noted { kind, method, mailbox }, place, outcome)
+    respond(simulator, &headers, &Noted { kind, method, mailbox }, place, outcome)
 }
 
 type Entered = Result<Option<Place>, Failure>;
@@ -123,7 +161,9 @@ fn enter(
         return (None, if too_large { Err(Failure::too_large()) } else { Ok(None) });
     };
     let Some(mailbox) = state.find_user(user).and_then(|at| state.mailboxes.get(at)) else {
-        return (None, Err(Failure::no_user(user)));
+        let is_directory = matches!(&call.resource, Resource::User(_, UserResource::Profile));
+        let failure = if is_directory { Failure::no_directory_user(user) } else { Failure::no_user(user) };
+        return (None, Err(failure));
     };
     let mailbox = mailbox.address.clone();
     let Some(in_flight) = state.gate.enter(&mailbox) else {
@@ -161,7 +201,8 @@ fn check_token(state: &State, now: Timestamp, headers: &HeaderMap) -> Result<(),
 async fn carry_out(simulator: &Simulator, call: Call) -> Result<Answer, Failure> {
     match (&call.method, &call.resource) {
         (&Method::POST, Resource::Subscriptions) => subscriptions::create(simulator, &call).await,
-        (&Method::PATCH, Resource::Subscription(id)) => subscriptions::renew(simulator, &call, id),
+        (&Method::PATCH, Resource::Subscription(id)) => subscriptions::renew(simulator, &call, id).await,
+        (&Method::POST, Resource::Batch) => batch::run(simulator, &call).await,
         _ => {
             let answer = answer(&mut simulator.state(), &call);
             simulator.wake();
@@ -178,9 +219,15 @@ fn answer(state: &mut State, call: &Call) -> Result<Answer, Failure> {
         ("GET", Resource::Subscription(id)) => subscriptions::get(state, call, id),
         ("DELETE", Resource::Subscription(id)) => subscriptions::delete(state, id),
         ("POST", Resource::Reauthorize(id)) => subscriptions::reauthorize(state, id),
-        (_, Resource::Subscriptions | Resource::Subscription(_) | Resource::Reauthorize(_)) => {
-            Err(Failure::method())
-        }
+        ("GET", Resource::Users) => folders::users(state, call),
+        (
+            _,
+            Resource::Batch
+            | Resource::Users
+            | Resource::Subscriptions
+            | Resource::Subscription(_)
+            | Resource::Reauthorize(_),
+        ) => Err(Failure::method()),
         (_, Resource::Me) => {
             Err(Failure::bad_request("/me request is only valid with delegated authentication flow."))
         }
@@ -189,8 +236,17 @@ fn answer(state: &mut State, call: &Call) -> Result<Answer, Failure> {
             let mailbox = state.find_user(user).ok_or_else(|| Failure::no_user(user))?;
             match (method, resource) {
                 ("GET", U::Profile) => folders::profile(state, call, mailbox),
-                ("GET", U::Folders) => folders::list(state, call, mailbox),
+                ("GET", U::Settings) => folders::settings(state, call, mailbox),
+                ("GET", U::Folders(parent)) => folders::list(state, call, mailbox, parent.as_deref()),
+                ("GET", U::FolderCount(parent)) => folders::count(state, call, mailbox, parent.as_deref()),
+                ("GET", U::FolderDelta) => folder_delta::page(state, call, mailbox),
                 ("GET", U::Folder(folder)) => folders::get(state, call, mailbox, folder),
+                ("POST", U::Folders(parent)) => folders::create(state, call, mailbox, parent.as_deref()),
+                ("PATCH", U::Folder(folder)) => folders::patch(state, call, mailbox, folder),
+                ("DELETE", U::Folder(folder)) => folders::delete(state, mailbox, folder),
+                ("POST", U::FolderAction(folder, action)) => {
+                    folders::act(state, call, mailbox, folder, *action)
+                }
                 ("GET", U::Messages(folder)) => messages::list(state, call, mailbox, folder.as_deref()),
                 ("GET", U::Count(folder)) => messages::count(state, call, mailbox, folder.as_deref()),
                 ("GET", U::Delta(folder)) => delta::page(state, call, mailbox, folder.as_deref()),
@@ -198,12 +254,13 @@ fn answer(state: &mut State, call: &Call) -> Result<Answer, Failure> {
                 ("GET", U::Value(id)) => messages::mime(state, call, mailbox, id),
                 ("PATCH", U::Message(id)) => messages::patch(state, call, mailbox, id),
                 ("DELETE", U::Message(id)) => messages::delete(state, call, mailbox, id),
-                ("GET", U::Attachments(id)) => messages::attachments(state, call, mailbox, id),
-                ("GET", U::Attachment(id, part)) => messages::attachment(state, call, mailbox, id, part),
-                ("GET", U::AttachmentValue(id, part)) => {
-                    messages::attachment_value(state, call, mailbox, id, part)
-                }
-                ("POST", U::Messages(_)) => drafts::create(state, call, mailbox),
+                ("GET", U::Attachments(id)) => attachments::list(state, call, mailbox, id),
+                ("GET", U::AttachmentCount(id)) => attachments::count(state, call, mailbox, id),
+                ("GET", U::Attachment(id, part)) => attachments::get(state, call, mailbox, id, part),
+                ("GET", U::AttachmentValue(id, part)) => attachments::value(state, call, mailbox, id, part),
+                ("POST", U::Attachments(id)) => attachments::add(state, call, mailbox, id),
+                ("DELETE", U::Attachment(id, part)) => attachments::delete(state, call, mailbox, id, part),
+                ("POST", U::Messages(folder)) => drafts::create(state, call, mailbox, folder.as_deref()),
                 ("POST", U::SendMail) => drafts::send_mail(state, call, mailbox),
                 ("POST", U::Action(id, action)) => drafts::act(state, call, mailbox, id, *action),
                 _ => Err(Failure::method()),
@@ -219,13 +276,41 @@ struct Noted {
     mailbox: Option<String>,
 }
 
+/// An answer that is ready to be written.
+pub(crate) struct Answered {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Bytes,
+    place: Option<Place>,
+}
+
+impl Answered {
+    pub(crate) fn is_json(&self) -> bool {
+        let kind = self.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        kind.is_some_and(|kind| kind.starts_with("application/json"))
+    }
+
+    fn into_response(self) -> Response {
+        let Self { status, headers, bytes, place } = self;
+        if bytes.is_empty() {
+            return (status, headers).into_response();
+        }
+        // The place is given back when the body is handed out, just before it is written.
+        let body = Body::from_stream(stream::once(async move {
+            drop(place);
+            Ok::<Bytes, std::convert::Infallible>(bytes)
+        }));
+        (status, headers, body).into_response()
+    }
+}
+
 fn respond(
     simulator: &Simulator,
     asked: &HeaderMap,
     noted: &Noted,
     place: Option<Place>,
     outcome: Result<Answer, Failure>,
-) -> Response {
+) -> Answered {
     let mut state = simulator.state();
     let (now, request) = (state.now(), state.random.guid());
     let client_request = asked.get("client-request-id").and_then(|id| id.to_str().ok());
@@ -286,13 +371,5 @@ fn respond(
         bytes: bytes.len() as u64,
     });
     drop(state);
-    if bytes.is_empty() {
-        return (status, headers).into_response();
-    }
-    // The place is given back when the body is handed out, just before it is written.
-    let body = Body::from_stream(stream::once(async move {
-        drop(place);
-        Ok::<Bytes, std::convert::Infallible>(bytes)
-    }));
-    (status, headers, body).into_response()
+    Answered { status, headers, bytes, place }
 }

@@ -4,6 +4,7 @@
 //! the change log behind delta queries can miss nothing. The log holds one entry
 //! an item, its latest, and never touches contents: a delta page of ids is cheap.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,17 +27,31 @@ pub(crate) const DRAFTS: FolderKey = FolderKey(3);
 pub(crate) const SENT_ITEMS: FolderKey = FolderKey(4);
 pub(crate) const DELETED_ITEMS: FolderKey = FolderKey(5);
 pub(crate) const OUTBOX: FolderKey = FolderKey(8);
+/// Where what was deleted from Deleted Items goes; no list shows it.
+pub(crate) const RECOVERABLE: FolderKey = FolderKey(10);
+/// Folders that users make have greater keys than this.
+pub(crate) const LAST_WELL_KNOWN: u64 = 99;
 
-/// Folders of a fresh mailbox: key, well-known name, English display name.
-const WELL_KNOWN: [(FolderKey, &str, &str); 8] = [
-    (ROOT, "msgfolderroot", "Top of Information Store"),
-    (INBOX, "inbox", "Inbox"),
-    (DRAFTS, "drafts", "Drafts"),
-    (SENT_ITEMS, "sentitems", "Sent Items"),
-    (DELETED_ITEMS, "deleteditems", "Deleted Items"),
-    (FolderKey(6), "junkemail", "Junk Email"),
-    (FolderKey(7), "archive", "Archive"),
-    (OUTBOX, "outbox", "Outbox"),
+/// Folders of a fresh mailbox: key, parent, well-known name, English display name, whether it is hidden.
+/// Source: <https://learn.microsoft.com/en-us/graph/api/resources/mailfolder>.
+const WELL_KNOWN: [(u64, u64, &str, &str, bool); 17] = [
+    (1, 0, "msgfolderroot", "Top of Information Store", false),
+    (2, 1, "inbox", "Inbox", false),
+    (3, 1, "drafts", "Drafts", false),
+    (4, 1, "sentitems", "Sent Items", false),
+    (5, 1, "deleteditems", "Deleted Items", false),
+    (6, 1, "junkemail", "Junk Email", false),
+    (7, 1, "archive", "Archive", false),
+    (8, 1, "outbox", "Outbox", false),
+    (9, 1, "conversationhistory", "Conversation History", false),
+    (10, 0, "recoverableitemsdeletions", "Deletions", true),
+    (11, 1, "clutter", "Clutter", true),
+    (12, 0, "searchfolders", "Search Folders", true),
+    (13, 1, "scheduled", "Scheduled", true),
+    (14, 1, "syncissues", "Sync Issues", true),
+    (15, 14, "conflicts", "Conflicts", true),
+    (16, 14, "localfailures", "Local Failures", true),
+    (17, 14, "serverfailures", "Server Failures", true),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +74,7 @@ impl ChangeKind {
 }
 
 /// A mail in a folder.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Item {
     pub(crate) key: ItemKey,
     pub(crate) folder: FolderKey,
@@ -77,12 +92,19 @@ pub(crate) struct Item {
     pub(crate) conversation: u64,
     pub(crate) is_read: bool,
     pub(crate) is_draft: bool,
+    /// Not in the focused half of the Inbox.
+    pub(crate) is_other: bool,
+    pub(crate) wants_read_receipt: bool,
+    /// Unknown for received mail.
+    pub(crate) wants_delivery_receipt: Option<bool>,
     pub(crate) importance: Importance,
     pub(crate) categories: Vec<String>,
     /// The `flag` property as it was set; absent means not flagged.
     pub(crate) flag: Option<Value>,
     /// Extended properties: canonical name to name as given and value.
     pub(crate) properties: BTreeMap<String, (String, String)>,
+    /// Extended properties with several values, alike.
+    pub(crate) multi_properties: BTreeMap<String, (String, Vec<String>)>,
     pub(crate) content: Arc<Content>,
 }
 
@@ -117,10 +139,15 @@ pub(crate) struct Change {
 #[derive(Debug)]
 pub(crate) struct Folder {
     pub(crate) key: FolderKey,
+    pub(crate) parent: FolderKey,
+    /// Well-known name; empty for a folder that a user made.
     pub(crate) name: &'static str,
-    pub(crate) display_name: &'static str,
+    pub(crate) display_name: Cow<'static, str>,
+    pub(crate) is_hidden: bool,
     /// Items by time of receipt.
     pub(crate) members: BTreeSet<(Timestamp, ItemKey)>,
+    /// Number of the mailbox's latest change to this folder or to what is in it.
+    pub(crate) touched: u64,
     /// Number of the latest change.
     sequence: u64,
     changes: BTreeMap<u64, Change>,
@@ -131,12 +158,21 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    fn new((key, name, display_name): (FolderKey, &'static str, &'static str)) -> Self {
+    pub(crate) fn new(
+        key: FolderKey,
+        parent: FolderKey,
+        name: &'static str,
+        display_name: impl Into<Cow<'static, str>>,
+        is_hidden: bool,
+    ) -> Self {
         Self {
             key,
+            parent,
             name,
-            display_name,
+            display_name: display_name.into(),
+            is_hidden,
             members: BTreeSet::new(),
+            touched: 0,
             sequence: 0,
             changes: BTreeMap::new(),
             latest: BTreeMap::new(),
@@ -179,6 +215,10 @@ pub(crate) struct Mailbox {
     items: BTreeMap<ItemKey, Item>,
     /// Message-ID to conversation.
     threads: BTreeMap<String, u64>,
+    /// Number of the latest change to any folder.
+    folder_sequence: u64,
+    /// Folders that are no more, with the number of that change.
+    gone_folders: Vec<(u64, FolderKey)>,
 }
 
 impl Mailbox {
@@ -188,9 +228,18 @@ impl Mailbox {
             display_name,
             guid,
             addresses,
-            folders: WELL_KNOWN.into_iter().map(|row| (row.0, Folder::new(row))).collect(),
+            folders: WELL_KNOWN
+                .into_iter()
+                .map(|(key, parent, name, shown, is_hidden)| {
+                    let key = FolderKey(key);
+                    (key, Folder::new(key, FolderKey(parent), name, shown, is_hidden))
+                })
+                .collect(),
             items: BTreeMap::new(),
             threads: BTreeMap::new(),
+            // Above what a folder that never changed carries.
+            folder_sequence: 1,
+            gone_folders: Vec::new(),
         }
     }
 
@@ -199,9 +248,68 @@ impl Mailbox {
         Person::new(&self.display_name, &self.address)
     }
 
-    /// Folders below the root, in their order.
-    pub(crate) fn folders(&self) -> impl Iterator<Item = &Folder> {
-        self.folders.values().filter(|folder| folder.key != ROOT)
+    /// Folders directly below another, in their order.
+    pub(crate) fn children(&self, parent: FolderKey) -> impl Iterator<Item = &Folder> {
+        self.folders.values().filter(move |folder| folder.parent == parent)
+    }
+
+    /// Folders below another at any depth, with itself.
+    pub(crate) fn tree(&self, root: FolderKey) -> Vec<FolderKey> {
+        let mut tree = vec![root];
+        let mut at = 0;
+        while let Some(parent) = tree.get(at).copied() {
+            tree.extend(self.children(parent).map(|folder| folder.key));
+            at += 1;
+        }
+        tree
+    }
+
+    /// Puts a folder in place, new or changed.
+    pub(crate) fn put_folder(&mut self, folder: Folder) {
+        let key = folder.key;
+        self.folders.insert(key, folder);
+        self.touch(key);
+    }
+
+    /// Changes a folder's name or parent.
+    pub(crate) fn edit_folder(&mut self, key: FolderKey, edit: impl FnOnce(&mut Folder)) {
+        if let Some(folder) = self.folders.get_mut(&key) {
+            edit(folder);
+        }
+        self.touch(key);
+    }
+
+    /// Forgets an empty folder.
+    pub(crate) fn remove_folder(&mut self, key: FolderKey) {
+        if self.folders.remove(&key).is_some() {
+            self.folder_sequence += 1;
+            self.gone_folders.push((self.folder_sequence, key));
+        }
+    }
+
+    /// Number of the latest change to any folder.
+    pub(crate) fn folder_sequence(&self) -> u64 {
+        self.folder_sequence
+    }
+
+    /// Folders that changed after a number, and those that went, oldest change first;
+    /// of a fresh mailbox all of them.
+    pub(crate) fn folder_changes(&self, after: u64) -> Vec<(u64, Result<&Folder, FolderKey>)> {
+        let changed = self.folders.values().filter(|folder| after == 0 || folder.touched > after);
+        let gone = self.gone_folders.iter().filter(|(at, _)| *at > after);
+        let mut all: Vec<_> = changed
+            .map(|folder| (folder.touched, Ok(folder)))
+            .chain(gone.map(|(at, key)| (*at, Err(*key))))
+            .collect();
+        all.sort_by_key(|(at, folder)| (*at, folder.as_ref().map_or_else(|key| *key, |folder| folder.key)));
+        all
+    }
+
+    fn touch(&mut self, key: FolderKey) {
+        self.folder_sequence += 1;
+        if let Some(folder) = self.folders.get_mut(&key) {
+            folder.touched = self.folder_sequence;
+        }
     }
 
     pub(crate) fn find_folder(&self, key: FolderKey) -> Option<&Folder> {
@@ -210,7 +318,8 @@ impl Mailbox {
 
     /// Finds a folder by its well-known name, in any case.
     pub(crate) fn find_well_known(&self, name: &str) -> Option<&Folder> {
-        self.folders.values().find(|folder| folder.name.eq_ignore_ascii_case(name))
+        let named = |folder: &&Folder| !folder.name.is_empty() && folder.name.eq_ignore_ascii_case(name);
+        self.folders.values().find(named)
     }
 
     pub(crate) fn find_item(&self, key: ItemKey) -> Option<&Item> {
@@ -234,7 +343,8 @@ impl Mailbox {
                     .filter(visible),
             ),
             None => {
-                let mut items: Vec<&Item> = self.items.values().filter(visible).collect();
+                let shown = |item: &&Item| item.folder != RECOVERABLE;
+                let mut items: Vec<&Item> = self.items.values().filter(shown).filter(visible).collect();
                 items.sort_by_key(|item| std::cmp::Reverse((item.received, item.key)));
                 Box::new(items.into_iter())
             }
@@ -258,6 +368,7 @@ impl Mailbox {
                 folder.lagging.insert(folder.sequence, item.visible_from);
             }
         }
+        self.touch(item.folder);
         self.items.insert(item.key, item);
     }
 
@@ -268,6 +379,7 @@ impl Mailbox {
             folder.members.remove(&(item.received, key));
             folder.log(&item, true, false);
         }
+        self.touch(item.folder);
         Some(item)
     }
 
@@ -281,6 +393,8 @@ impl Mailbox {
         if let Some(folder) = self.folders.get_mut(&item.folder) {
             folder.log(item, false, false);
         }
+        let folder = item.folder;
+        self.touch(folder);
     }
 }
 
@@ -303,10 +417,14 @@ mod tests {
             conversation: key,
             is_read: false,
             is_draft: false,
+            is_other: false,
+            wants_read_receipt: false,
+            wants_delivery_receipt: None,
             importance: Importance::Normal,
             categories: Vec::new(),
             flag: None,
             properties: BTreeMap::new(),
+            multi_properties: BTreeMap::new(),
             content: Arc::default(),
         }
     }

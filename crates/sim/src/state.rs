@@ -17,8 +17,8 @@ use crate::config::Config;
 use crate::content::{Content, Person};
 use crate::figures::Record;
 use crate::mailbox::{
-    ChangeKind, DELETED_ITEMS, DRAFTS, FolderKey, INBOX, Importance, Item, ItemKey, Mailbox, OUTBOX,
-    SENT_ITEMS,
+    ChangeKind, DELETED_ITEMS, DRAFTS, Folder, FolderKey, INBOX, Importance, Item, ItemKey, LAST_WELL_KNOWN,
+    Mailbox, OUTBOX, RECOVERABLE, SENT_ITEMS,
 };
 use crate::notify::{Pending, Subscription};
 use crate::random::Random;
@@ -38,6 +38,8 @@ struct Leaving {
     mailbox: usize,
     item: ItemKey,
     due: Timestamp,
+    /// Whether a copy stays in Sent Items.
+    is_kept: bool,
 }
 
 pub(crate) struct State {
@@ -143,7 +145,7 @@ impl State {
     /// A draft that is in no folder yet.
     pub(crate) fn blank_draft(&mut self, content: Content) -> Item {
         let draft = self.blank(DRAFTS, Arc::new(content), None);
-        Item { is_draft: true, is_read: true, ..draft }
+        Item { is_draft: true, is_read: true, wants_delivery_receipt: Some(false), ..draft }
     }
 
     /// Puts a draft into Drafts, with what it needs to be sent one day.
@@ -156,22 +158,27 @@ impl State {
         self.insert(mailbox, draft)
     }
 
-    /// Writes a mail to be sent: it stands in the Outbox until its time has come.
-    pub(crate) fn send(&mut self, mailbox: usize, draft: ItemKey) {
+    /// Writes a mail to be sent: it stands in the Outbox until its time has come, and
+    /// in Sent Items afterwards if it is to be kept.
+    pub(crate) fn send(&mut self, mailbox: usize, draft: ItemKey, is_kept: bool) {
         let due = later(self.now(), self.switches.send_delay.duration());
         let now = self.now();
         let new_name = self.switches.send_id_change.then(|| self.name());
         let boundary = self.random.text(18);
         let Some(mut item) = self.remove(mailbox, draft) else { return };
         let mut content = self.with_message_id(Arc::unwrap_or_clone(item.content));
-        content.mime = Some(compose::mime(&content, now, &format!("--{boundary}")));
+        content.mime = Some(match &content.mime {
+            Some(given) => compose::finished(given, &content, now),
+            None => compose::mime(&content, now, &format!("--{boundary}")),
+        });
+        content.attached = Vec::new();
         content.date = Some(whole_seconds(now));
         item.content = Arc::new(content);
         item.key = new_name.unwrap_or(item.key);
         item.folder = OUTBOX;
         item.is_draft = false;
         item.sent = Some(whole_seconds(now));
-        let leaving = Leaving { mailbox, item: item.key, due };
+        let leaving = Leaving { mailbox, item: item.key, due, is_kept };
         self.place(mailbox, item);
         self.leaving.push_back(leaving);
         self.finish_sending();
@@ -182,12 +189,14 @@ impl State {
         let now = self.now();
         while self.leaving.front().is_some_and(|leaving| leaving.due <= now) {
             let Some(leaving) = self.leaving.pop_front() else { return };
-            if let Some(item) = self.move_to(leaving.mailbox, leaving.item, SENT_ITEMS) {
-                let content = self.mailboxes.get(leaving.mailbox).and_then(|owner| owner.find_item(item));
-                if let Some(content) = content.map(|item| Arc::clone(&item.content)) {
-                    self.post(&content);
-                }
+            let waiting = self.mailboxes.get(leaving.mailbox).and_then(|owner| owner.find_item(leaving.item));
+            let Some(content) = waiting.map(|item| Arc::clone(&item.content)) else { continue };
+            if leaving.is_kept {
+                self.move_to(leaving.mailbox, leaving.item, SENT_ITEMS);
+            } else {
+                self.remove(leaving.mailbox, leaving.item);
             }
+            self.post(&content);
         }
     }
 
@@ -207,6 +216,13 @@ impl State {
         self.tell(mailbox, item, ChangeKind::Updated);
     }
 
+    /// Marks an item read or unread, which leaves its version and time of change alone.
+    pub(crate) fn mark(&mut self, mailbox: usize, item: ItemKey, is_read: bool) {
+        let Some(owner) = self.mailboxes.get_mut(mailbox) else { return };
+        owner.edit(item, |item| item.is_read = is_read);
+        self.tell(mailbox, item, ChangeKind::Updated);
+    }
+
     /// Moves an item; it keeps its key and gets a new place.
     pub(crate) fn move_to(&mut self, mailbox: usize, item: ItemKey, folder: FolderKey) -> Option<ItemKey> {
         let mut moved = self.remove(mailbox, item)?;
@@ -214,14 +230,74 @@ impl State {
         self.place(mailbox, moved)
     }
 
-    /// Deletes an item: into Deleted Items, or for good from there.
+    /// Puts a copy of an item into a folder; it is an item of its own.
+    pub(crate) fn copy_to(&mut self, mailbox: usize, item: ItemKey, folder: FolderKey) -> Option<ItemKey> {
+        let original = self.mailboxes.get(mailbox)?.find_item(item)?.clone();
+        let copy = Item { key: self.name(), created: self.now(), folder, ..original };
+        self.place(mailbox, copy)
+    }
+
+    /// Deletes an item: into Deleted Items, and from there to where only recovery finds it.
     pub(crate) fn delete(&mut self, mailbox: usize, item: ItemKey) {
-        let folder =
-            self.mailboxes.get(mailbox).and_then(|owner| owner.find_item(item)).map(|item| item.folder);
-        if folder == Some(DELETED_ITEMS) {
+        let owner = self.mailboxes.get(mailbox);
+        let folder = owner.and_then(|owner| Some((owner, owner.find_item(item)?.folder)));
+        let Some((owner, folder)) = folder else { return };
+        let is_deleted = owner.tree(DELETED_ITEMS).contains(&folder);
+        self.move_to(mailbox, item, if is_deleted { RECOVERABLE } else { DELETED_ITEMS });
+    }
+
+    /// Deletes an item for good.
+    pub(crate) fn purge(&mut self, mailbox: usize, item: ItemKey) {
+        self.remove(mailbox, item);
+    }
+
+    /// Makes an empty folder.
+    pub(crate) fn make_folder(
+        &mut self,
+        mailbox: usize,
+        parent: FolderKey,
+        name: &str,
+        is_hidden: bool,
+    ) -> Option<FolderKey> {
+        let key = FolderKey(LAST_WELL_KNOWN + self.name());
+        let owner = self.mailboxes.get_mut(mailbox)?;
+        owner.put_folder(Folder::new(key, parent, "", name.to_owned(), is_hidden));
+        Some(key)
+    }
+
+    /// Copies a folder with all that is in it below another one.
+    pub(crate) fn copy_folder(
+        &mut self,
+        mailbox: usize,
+        folder: FolderKey,
+        parent: FolderKey,
+    ) -> Option<FolderKey> {
+        let owner = self.mailboxes.get(mailbox)?;
+        let original = owner.find_folder(folder)?;
+        let (name, is_hidden) = (original.display_name.clone().into_owned(), original.is_hidden);
+        let members: Vec<ItemKey> = original.members.iter().map(|(_, item)| *item).collect();
+        let children: Vec<FolderKey> = owner.children(folder).map(|child| child.key).collect();
+        let copy = self.make_folder(mailbox, parent, &name, is_hidden)?;
+        for item in members {
+            self.copy_to(mailbox, item, copy);
+        }
+        for child in children {
+            self.copy_folder(mailbox, child, copy);
+        }
+        Some(copy)
+    }
+
+    /// Removes a folder for good, with all that is in it.
+    pub(crate) fn purge_folder(&mut self, mailbox: usize, folder: FolderKey) {
+        let Some(owner) = self.mailboxes.get(mailbox) else { return };
+        let tree = owner.tree(folder);
+        let members =
+            tree.iter().filter_map(|key| owner.find_folder(*key)).flat_map(|folder| &folder.members);
+        for item in members.map(|(_, item)| *item).collect::<Vec<_>>() {
             self.remove(mailbox, item);
-        } else {
-            self.move_to(mailbox, item, DELETED_ITEMS);
+        }
+        if let Some(owner) = self.mailboxes.get_mut(mailbox) {
+            tree.into_iter().for_each(|key| owner.remove_folder(key));
         }
     }
 
@@ -274,10 +350,14 @@ impl State {
             conversation: conversation.unwrap_or_else(|| self.name()),
             is_read: false,
             is_draft: false,
+            is_other: false,
+            wants_read_receipt: false,
+            wants_delivery_receipt: None,
             importance: Importance::Normal,
             categories: Vec::new(),
             flag: None,
             properties: BTreeMap::new(),
+            multi_properties: BTreeMap::new(),
             content,
         }
     }

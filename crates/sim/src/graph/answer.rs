@@ -100,6 +100,31 @@ impl Failure {
         Self::new(StatusCode::BAD_REQUEST, "ErrorInvalidIdMalformed", "Id is malformed.")
     }
 
+    /// The directory knows no such user, as paths outside the mailbox say it.
+    pub(crate) fn no_directory_user(user: &str) -> Self {
+        let message = format!(
+            "Resource '{user}' does not exist or one of its queried reference-property objects are not present."
+        );
+        Self::new(StatusCode::NOT_FOUND, "Request_ResourceNotFound", message)
+    }
+
+    pub(crate) fn change_key() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "ErrorIrresolvableConflict",
+            "The send or update operation could not be performed because the change key passed in the request \
+             does not match the current change key for the item.",
+        )
+    }
+
+    pub(crate) fn folder_exists() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "ErrorFolderExists",
+            "A folder with the specified name already exists.",
+        )
+    }
+
     pub(crate) fn no_user(user: &str) -> Self {
         let message = format!("The requested user '{user}' is invalid.");
         Self::new(StatusCode::NOT_FOUND, "ErrorInvalidUser", message)

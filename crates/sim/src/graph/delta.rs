@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ use super::folders::{self, owner};
 use super::json::{View, find_property};
 use super::query::Query;
 use super::{Call, ids};
-use crate::mailbox::{Change, Folder, FolderKey, Mailbox};
+use crate::mailbox::{Change, ChangeKind, Folder, FolderKey, Mailbox};
 use crate::random::digest;
 use crate::state::State;
 
@@ -142,15 +143,35 @@ fn removed(view: &View<'_>, folder: FolderKey, change: &Change) -> Value {
 fn track(generation: u64, call: &Call, owner: &Mailbox, folder: FolderKey) -> Result<Track, Failure> {
     let token = call.query.find("$deltatoken").or(call.query.find("$skiptoken"));
     if let Some(token) = token {
-        let track = read(token).ok_or_else(|| Failure::bad_request("Badly formed token."))?;
+        let track: Track = read(token).ok_or_else(|| Failure::bad_request("Badly formed token."))?;
         let is_known =
             track.generation == generation && track.mailbox == owner.guid && track.folder == folder.0;
         return if is_known { Ok(track) } else { Err(Failure::no_sync_state()) };
     }
     let filter = call.query.filter()?;
-    if filter.is_some_and(|filter| filter.first_property() != Some("receivedDateTime")) {
-        return Err(Failure::bad_request("The filter is not supported for change tracking."));
+    if filter.is_some_and(|filter| !filter.is_lower_bound("receivedDateTime")) {
+        return Err(Failure::bad_request(
+            "The $filter is not supported for change tracking: only 'receivedDateTime ge' and 'gt' are.",
+        ));
     }
+    let order = call.query.order()?;
+    if !matches!(&order[..], [] | [(_, true)])
+        || order.iter().any(|(path, _)| path.len() != 1 || !path[0].eq_ignore_ascii_case("receivedDateTime"))
+    {
+        return Err(Failure::bad_request(
+            "The $orderby is not supported for change tracking: only 'receivedDateTime desc' is.",
+        ));
+    }
+    if call.query.find("$search").is_some() {
+        return Err(Failure::bad_request(
+            "The query parameter '$search' is not supported for change tracking.",
+        ));
+    }
+    let kinds = call.query.find("changeType").map(str::to_ascii_lowercase);
+    if kinds.is_some_and(|kind| !ChangeKind::ALL.iter().any(|known| known.name() == kind)) {
+        return Err(Failure::bad_request("The changeType must be 'created', 'updated' or 'deleted'."));
+    }
+    (call.query.select()?, call.query.expand()?, call.query.top()?);
     let mut options = url::form_urlencoded::Serializer::new(String::new());
     for name in OPTIONS {
         if let Some(value) = call.query.find(name) {
@@ -169,14 +190,14 @@ fn track(generation: u64, call: &Call, owner: &Mailbox, folder: FolderKey) -> Re
 }
 
 /// The token's text: the state and a digest, so that a changed one is found out.
-fn written(track: &Track) -> String {
+pub(crate) fn written(track: &impl Serialize) -> String {
     let state = serde_json::to_vec(track).unwrap_or_default();
     let mut bytes = digest(&state).to_be_bytes().to_vec();
     bytes.extend(state);
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn read(token: &str) -> Option<Track> {
+pub(crate) fn read<T: DeserializeOwned>(token: &str) -> Option<T> {
     let bytes: Arc<[u8]> = URL_SAFE_NO_PAD.decode(token).ok()?.into();
     let (head, state) = bytes.split_first_chunk()?;
     if u64::from_be_bytes(*head) != digest(state) {

@@ -98,9 +98,43 @@ impl Filter {
         }
     }
 
-    /// The outermost property named first.
-    pub(crate) fn first_property(&self) -> Option<&str> {
-        self.roots(&[]).into_iter().next()
+    /// The outermost properties in the order they are first named.
+    pub(crate) fn properties(&self) -> Vec<&str> {
+        let mut properties: Vec<&str> = Vec::new();
+        for root in self.roots(&[]) {
+            if !properties.iter().any(|known| known.eq_ignore_ascii_case(root)) {
+                properties.push(root);
+            }
+        }
+        properties
+    }
+
+    /// Puts other texts in the place of those that a property is compared with.
+    pub(crate) fn replace_texts(&mut self, name: &str, other: &dyn Fn(&str) -> Option<String>) {
+        match self {
+            Self::And(left, right) | Self::Or(left, right) => {
+                left.replace_texts(name, other);
+                right.replace_texts(name, other);
+            }
+            Self::Not(inner) | Self::Any(_, _, inner) => inner.replace_texts(name, other),
+            Self::Compare(path, _, Literal::Text(text))
+                if path.len() == 1 && path[0].eq_ignore_ascii_case(name) =>
+            {
+                if let Some(other) = other(text) {
+                    *text = other;
+                }
+            }
+            Self::Compare(..) | Self::Text(..) => {}
+        }
+    }
+
+    /// Whether the filter is a plain lower bound of one time: `name ge …` or `name gt …`.
+    pub(crate) fn is_lower_bound(&self, name: &str) -> bool {
+        matches!(
+            self,
+            Self::Compare(path, Relation::GreaterOrEqual | Relation::Greater, Literal::Time(_))
+                if path.len() == 1 && path[0].eq_ignore_ascii_case(name)
+        )
     }
 
     fn roots<'a>(&'a self, variables: &[&'a str]) -> Vec<&'a str> {
@@ -119,7 +153,18 @@ impl Filter {
     }
 }
 
-fn walk(path: &[String], property: &dyn Fn(&str) -> Option<Value>) -> Value {
+/// Text as comparisons see it: in lower case, and the names of MAPI properties with their
+/// numbers in one form, as `LONG 0x0E08` and `Long 0xe08` are the same property.
+pub(crate) fn folded(text: &str) -> String {
+    let text = text.to_lowercase();
+    match text.split_once(" 0x") {
+        Some((kind, number)) => format!("{kind} 0x{}", number.trim_start_matches('0')),
+        None => text,
+    }
+}
+
+/// The value at a path of names.
+pub(crate) fn walk(path: &[String], property: &dyn Fn(&str) -> Option<Value>) -> Value {
     let Some((root, inner)) = path.split_first() else { return Value::Null };
     let mut value = property(root).unwrap_or_default();
     for name in inner {
@@ -139,9 +184,7 @@ impl Relation {
             (Value::String(value), Literal::Time(literal)) => {
                 value.parse::<Timestamp>().ok().map(|value| value.cmp(literal))
             }
-            (Value::String(value), Literal::Text(literal)) => {
-                Some(value.to_lowercase().cmp(&literal.to_lowercase()))
-            }
+            (Value::String(value), Literal::Text(literal)) => Some(folded(value).cmp(&folded(literal))),
             _ => None,
         };
         match (self, order) {

@@ -68,12 +68,12 @@ pub(crate) fn conversation(mailbox: Uuid, conversation: u64) -> String {
 }
 
 /// The attachment's id extends the message's.
-pub(crate) fn attachment(message: &str, index: usize) -> String {
-    format!("{}BEgAQ{index:04}=", message.trim_end_matches('='))
+pub(crate) fn attachment(message: &str, number: u32) -> String {
+    format!("{}BEgAQ{number:04}=", message.trim_end_matches('='))
 }
 
 /// The number of the attachment, if the id belongs to this message.
-pub(crate) fn parse_attachment(message: &str, id: &str) -> Option<usize> {
+pub(crate) fn parse_attachment(message: &str, id: &str) -> Option<u32> {
     let number = id.strip_prefix(message.trim_end_matches('='))?.strip_prefix("BEgAQ")?;
     number.strip_suffix('=')?.parse().ok()
 }

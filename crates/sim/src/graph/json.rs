@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::ids::{self, IdKind};
 use super::query::{Expand, Prefer};
-use crate::content::{Attachment, Person};
+use crate::content::{Attachment, AttachmentKind, Content, Person};
 use crate::mailbox::{Folder, Item, Mailbox};
 
 /// One property of a message.
@@ -35,7 +35,7 @@ const fn usual(name: &'static str, value: fn(&View<'_>, &Item) -> Value) -> Prop
     Property { name, usual: true, sorts: false, value }
 }
 
-const fn time(name: &'static str, value: fn(&View<'_>, &Item) -> Value) -> Property {
+const fn sorted(name: &'static str, value: fn(&View<'_>, &Item) -> Value) -> Property {
     Property { name, usual: true, sorts: true, value }
 }
 
@@ -45,47 +45,51 @@ const fn on_request(name: &'static str, value: fn(&View<'_>, &Item) -> Value) ->
 
 static PROPERTIES: [Property; 31] = [
     usual("id", |view, item| ids::item(view.prefer.ids, view.mailbox.guid, item).into()),
-    time("createdDateTime", |_, item| stamp(item.created)),
-    time("lastModifiedDateTime", |_, item| stamp(item.modified)),
+    sorted("createdDateTime", |_, item| stamp(item.created)),
+    sorted("lastModifiedDateTime", |_, item| stamp(item.modified)),
     usual("changeKey", |_, item| ids::change_key(item.version).into()),
     usual("categories", |_, item| json!(item.categories)),
-    time("receivedDateTime", |_, item| stamp(item.received)),
-    time("sentDateTime", |_, item| item.sent.or(item.content.date).map_or(Value::Null, stamp)),
-    usual("hasAttachments", |_, item| item.content.has_attachments.into()),
-    usual("internetMessageId", |_, item| json!(item.content.message_id)),
-    usual("subject", |_, item| item.content.subject.as_str().into()),
+    sorted("receivedDateTime", |_, item| stamp(item.received)),
+    sorted("sentDateTime", |_, item| item.sent.or(item.content.date).map_or(Value::Null, stamp)),
+    sorted("hasAttachments", |_, item| item.content.has_attachments.into()),
+    sorted("internetMessageId", |_, item| json!(item.content.message_id)),
+    sorted("subject", |_, item| item.content.subject.as_str().into()),
     usual("bodyPreview", |_, item| item.content.preview.as_str().into()),
-    usual("importance", |_, item| item.importance.name().into()),
+    sorted("importance", |_, item| item.importance.name().into()),
     usual("parentFolderId", |view, item| ids::folder(view.mailbox.guid, item.folder).into()),
-    usual("conversationId", |view, item| ids::conversation(view.mailbox.guid, item.conversation).into()),
+    sorted("conversationId", |view, item| ids::conversation(view.mailbox.guid, item.conversation).into()),
     usual("conversationIndex", |_, item| ids::conversation_index(item.conversation, item.created).into()),
-    usual("isDeliveryReceiptRequested", |_, item| if item.is_draft { false.into() } else { Value::Null }),
-    usual("isReadReceiptRequested", |_, _| false.into()),
-    usual("isRead", |_, item| item.is_read.into()),
-    usual("isDraft", |_, item| item.is_draft.into()),
+    usual("isDeliveryReceiptRequested", |_, item| json!(item.wants_delivery_receipt)),
+    usual("isReadReceiptRequested", |_, item| item.wants_read_receipt.into()),
+    sorted("isRead", |_, item| item.is_read.into()),
+    sorted("isDraft", |_, item| item.is_draft.into()),
     usual("webLink", web_link),
-    usual("inferenceClassification", |_, _| "focused".into()),
+    usual("inferenceClassification", |_, item| if item.is_other { "other" } else { "focused" }.into()),
     usual("body", body),
-    usual("sender", |_, item| {
+    sorted("sender", |_, item| {
         json!(item.content.sender.as_ref().or(item.content.from.as_ref()).map(recipient))
     }),
-    usual("from", |_, item| json!(item.content.from.as_ref().map(recipient))),
+    sorted("from", |_, item| json!(item.content.from.as_ref().map(recipient))),
     usual("toRecipients", |_, item| recipients(&item.content.to)),
     usual("ccRecipients", |_, item| recipients(&item.content.cc)),
     usual("bccRecipients", |_, item| recipients(&item.content.bcc)),
     usual("replyTo", |_, item| recipients(&item.content.reply_to)),
     usual("flag", |_, item| item.flag.clone().unwrap_or_else(|| json!({"flagStatus": "notFlagged"}))),
-    on_request("uniqueBody", body),
+    on_request("uniqueBody", unique_body),
     on_request("internetMessageHeaders", |_, item| transport_headers(item)),
 ];
 
 /// Extended properties can be filtered by, but come only by `$expand`.
-static EXTENDED: Property =
-    on_request("singleValueExtendedProperties", |_, item| item.properties.values().map(extended).collect());
+static EXTENDED: Property = on_request("singleValueExtendedProperties", |_, item| single_valued(item).into());
+static MULTI_EXTENDED: Property =
+    on_request("multiValueExtendedProperties", |_, item| multi_valued(item).into());
 
 /// Finds a property by its name in any case.
 pub(crate) fn find_property(name: &str) -> Option<&'static Property> {
-    PROPERTIES.iter().chain([&EXTENDED]).find(|property| property.name.eq_ignore_ascii_case(name))
+    PROPERTIES
+        .iter()
+        .chain([&EXTENDED, &MULTI_EXTENDED])
+        .find(|property| property.name.eq_ignore_ascii_case(name))
 }
 
 /// How a request wants to see the items of a mailbox.
@@ -116,21 +120,23 @@ impl<'a> View<'a> {
         if self.select.is_none() && (item.is_draft || item.content.mime.is_none()) {
             object.remove("internetMessageHeaders");
         }
-        if let Some(filter) = &self.expand.properties {
-            let chosen: Vec<Value> = item
-                .properties
-                .values()
-                .map(extended)
-                .filter(|property| filter.accepts(&|name| property.get(name).cloned()))
-                .collect();
+        let expanded = [
+            (&EXTENDED, &self.expand.properties, single_valued as fn(&Item) -> Vec<Value>),
+            (&MULTI_EXTENDED, &self.expand.multi_properties, multi_valued),
+        ];
+        for (name, filter, values) in expanded {
+            let Some(filter) = filter else { continue };
+            let mut chosen = values(item);
+            chosen.retain(|property| filter.accepts(&|name| property.get(name).cloned()));
             if !chosen.is_empty() {
-                object.insert(EXTENDED.name.into(), chosen.into());
+                object.insert(name.name.into(), chosen.into());
             }
         }
         if self.expand.attachments {
             let id = ids::item(self.prefer.ids, self.mailbox.guid, item);
+            let select = self.expand.attachment_select.as_deref();
             let all = item.content.attachments();
-            let all = all.iter().enumerate().map(|(index, part)| attachment(&id, index, part, item));
+            let all = all.iter().map(|part| attachment(&id, part, item.modified, select));
             object.insert("attachments".into(), all.collect());
         }
         object
@@ -171,12 +177,12 @@ pub(crate) fn folder(mailbox: &Mailbox, folder: &Folder, now: Timestamp) -> Map<
     let object = json!({
         "id": ids::folder(mailbox.guid, folder.key),
         "displayName": folder.display_name,
-        "parentFolderId": ids::folder(mailbox.guid, crate::mailbox::ROOT),
-        "childFolderCount": 0,
+        "parentFolderId": ids::folder(mailbox.guid, folder.parent),
+        "childFolderCount": mailbox.children(folder.key).filter(|child| !child.is_hidden).count(),
         "unreadItemCount": unread,
         "totalItemCount": total,
         "sizeInBytes": size,
-        "isHidden": false,
+        "isHidden": folder.is_hidden,
     });
     match object {
         Value::Object(map) => map,
@@ -184,24 +190,90 @@ pub(crate) fn folder(mailbox: &Mailbox, folder: &Folder, now: Timestamp) -> Map<
     }
 }
 
-/// One attachment; `message` is the id of its message.
-pub(crate) fn attachment(message: &str, index: usize, part: &Attachment, item: &Item) -> Value {
-    let kind = if part.is_message { "itemAttachment" } else { "fileAttachment" };
-    let mut object = json!({
-        "@odata.type": format!("#microsoft.graph.{kind}"),
-        "@odata.mediaContentType": part.content_type,
-        "id": ids::attachment(message, index),
-        "lastModifiedDateTime": stamp(item.modified),
-        "name": part.name,
-        "contentType": part.content_type,
-        // The store's size, not the length: a good deal more, as in reality.
-        "size": part.bytes.len() + part.bytes.len() / 20 + 160,
-        "isInline": part.inline,
+/// One attachment; `message` is the id of its message, `select` the wanted properties in lower case.
+pub(crate) fn attachment(
+    message: &str,
+    part: &Attachment,
+    modified: Timestamp,
+    select: Option<&[String]>,
+) -> Value {
+    let kind = match part.kind {
+        AttachmentKind::File => "fileAttachment",
+        AttachmentKind::Message | AttachmentKind::Item(_) => "itemAttachment",
+        AttachmentKind::Reference => "referenceAttachment",
+    };
+    let is_wanted = |name: &str| select.is_none_or(|names| names.iter().any(|wanted| wanted == name));
+    let mut object = Map::new();
+    object.insert("@odata.type".into(), format!("#microsoft.graph.{kind}").into());
+    if part.kind == AttachmentKind::File {
+        object.insert("@odata.mediaContentType".into(), part.content_type.as_str().into());
+    }
+    object.insert("id".into(), ids::attachment(message, part.number).into());
+    let mut put = |name: &str, value: &dyn Fn() -> Value| {
+        if is_wanted(&name.to_ascii_lowercase()) {
+            object.insert(name.into(), value());
+        }
+    };
+    put("lastModifiedDateTime", &|| stamp(modified));
+    put("name", &|| part.name.as_str().into());
+    put("contentType", &|| match part.kind {
+        AttachmentKind::File => part.content_type.as_str().into(),
+        _ => Value::Null,
     });
-    if !part.is_message {
-        object["contentId"] = json!(part.content_id);
-        object["contentLocation"] = Value::Null;
-        object["contentBytes"] = STANDARD.encode(&part.bytes).into();
+    // The store's size, not the length: a good deal more, as in reality.
+    put("size", &|| (part.bytes.len() + part.bytes.len() / 20 + 160).into());
+    put("isInline", &|| part.inline.into());
+    if part.kind == AttachmentKind::File {
+        put("contentId", &|| json!(part.content_id));
+        put("contentLocation", &|| json!(part.content_location));
+        put("contentBytes", &|| STANDARD.encode(&part.bytes).into());
+    }
+    object.into()
+}
+
+/// The item inside an attachment, with the mails inside it to this depth; `None` if it holds none.
+pub(crate) fn inner_item(part: &Attachment, depth: usize) -> Option<Value> {
+    match &part.kind {
+        AttachmentKind::Item(item) => Some(item.clone()),
+        AttachmentKind::Message => Some(inner_message(part, depth)),
+        AttachmentKind::File | AttachmentKind::Reference => None,
+    }
+}
+
+fn inner_message(part: &Attachment, depth: usize) -> Value {
+    let content = Content::from_mime(part.bytes.clone());
+    let mut object = json!({
+        "@odata.type": "#microsoft.graph.message",
+        "id": "",
+        "createdDateTime": content.date.map(|date| date.to_string()),
+        "lastModifiedDateTime": content.date.map(|date| date.to_string()),
+        "receivedDateTime": content.date.map(|date| date.to_string()),
+        "sentDateTime": content.date.map(|date| date.to_string()),
+        "hasAttachments": content.has_attachments,
+        "internetMessageId": content.message_id,
+        "subject": content.subject,
+        "bodyPreview": content.preview,
+        "importance": "normal",
+        "isRead": true,
+        "isDraft": false,
+        "body": { "contentType": content.body.format.name(), "content": content.body.content },
+        "sender": content.sender.as_ref().or(content.from.as_ref()).map(recipient),
+        "from": content.from.as_ref().map(recipient),
+        "toRecipients": recipients(&content.to),
+        "ccRecipients": recipients(&content.cc),
+        "bccRecipients": recipients(&content.bcc),
+        "replyTo": recipients(&content.reply_to),
+    });
+    if let Some(depth) = depth.checked_sub(1) {
+        let inner = content.attachments();
+        let inner = inner.iter().map(|part| {
+            let mut shown = attachment("", part, Timestamp::UNIX_EPOCH, None);
+            if let Some(item) = inner_item(part, depth) {
+                shown["item"] = item;
+            }
+            shown
+        });
+        object["attachments"] = inner.collect();
     }
     object
 }
@@ -217,6 +289,18 @@ fn body(view: &View<'_>, item: &Item) -> Value {
     json!({"contentType": format.name(), "content": body.to_format(format)})
 }
 
+/// The part of the body that is not quoted: what stands before the line or the quotation
+/// that mail programs put in front of an earlier mail.
+fn unique_body(view: &View<'_>, item: &Item) -> Value {
+    let mut whole = body(view, item);
+    let marks = ["<hr", "<blockquote", "<div id=\"divRplyFwdMsg\"", "\n>", "\n-----Original Message"];
+    let text = whole["content"].as_str().unwrap_or_default();
+    let end = marks.iter().filter_map(|mark| text.find(mark)).min().unwrap_or(text.len());
+    let own = text[..end].to_owned();
+    whole["content"] = own.into();
+    whole
+}
+
 fn recipient(person: &Person) -> Value {
     json!({"emailAddress": {"name": person.shown(), "address": person.address}})
 }
@@ -225,8 +309,33 @@ fn recipients(people: &[Person]) -> Value {
     people.iter().map(recipient).collect()
 }
 
-fn extended((id, value): &(String, String)) -> Value {
-    json!({"id": id, "value": value})
+/// Extended properties: those that were set, and the MAPI properties that every mail has.
+fn single_valued(item: &Item) -> Vec<Value> {
+    let content = &item.content;
+    let mut all: Vec<Value> =
+        item.properties.values().map(|(id, value)| json!({"id": id, "value": value})).collect();
+    let mut put = |id: &str, value: String| all.push(json!({"id": id, "value": value}));
+    if let Some(mime) = &content.mime {
+        put("Long 0xe08", mime.len().to_string());
+        if !item.is_draft {
+            let end = mime.windows(4).position(|four| four == b"\r\n\r\n").map_or(mime.len(), |at| at + 2);
+            put("String 0x7d", String::from_utf8_lossy(&mime[..end]).into_owned());
+        }
+    }
+    if let Some(id) = &content.message_id {
+        put("String 0x1035", id.clone());
+    }
+    if !content.references.is_empty() {
+        put("String 0x1039", content.references.join(" "));
+    }
+    if let Some(id) = &content.in_reply_to {
+        put("String 0x1042", id.clone());
+    }
+    all
+}
+
+fn multi_valued(item: &Item) -> Vec<Value> {
+    item.multi_properties.values().map(|(id, values)| json!({"id": id, "value": values})).collect()
 }
 
 /// Received mail shows its headers but those that are properties of their own.

@@ -1,17 +1,16 @@
-//! Messages that are there: lists, single ones, their bytes and attachments,
-//! PATCH and DELETE.
+//! Messages that are there: lists, single ones, their bytes, PATCH and DELETE.
 
 use std::cmp::Ordering;
 
 use serde_json::{Map, Value, json};
 
+use super::Call;
 use super::answer::{Answer, Failure};
 use super::drafts;
+use super::filter::walk;
 use super::folders::{self, owner};
 use super::ids::{self, Named};
-use super::json::{self as shapes, View, names};
-use super::{Call, json::find_property};
-use crate::content::Attachment;
+use super::json::{self as shapes, View, find_property, names};
 use crate::mailbox::{Item, ItemKey, Mailbox};
 use crate::state::State;
 
@@ -55,9 +54,7 @@ pub(crate) fn list(
     if call.query.wants_count() {
         answer["@odata.count"] = matching.len().into();
     }
-    if skip + value.len() < matching.len() {
-        let others = call.query.without("$skip");
-        let next = format!("{}{}?{others}%24skip={}", call.graph_url, call.path, skip + value.len());
+    if let Some(next) = call.next_page(skip.saturating_add(value.len()), matching.len()) {
         answer["@odata.nextLink"] = next.into();
     }
     answer["value"] = value.into();
@@ -85,36 +82,70 @@ fn matching<'a>(
     folder: Option<&str>,
 ) -> Result<Vec<&'a Item>, Failure> {
     let folder = folder.map(|name| folders::find(owner, name)).transpose()?;
-    let filter = call.query.filter()?;
-    let order = call.query.order()?;
-    if let (Some(filter), Some((property, _))) = (&filter, &order)
-        && filter.first_property().is_none_or(|first| !first.eq_ignore_ascii_case(property.name))
-    {
-        return Err(Failure::new(
-            http::StatusCode::BAD_REQUEST,
-            "InefficientFilter",
-            "The restriction or sort order is too complex for this operation.",
-        ));
+    let mut filter = call.query.filter()?;
+    if let Some(filter) = &mut filter {
+        // A folder may be named by its well-known name here too.
+        filter.replace_texts("parentFolderId", &|name| {
+            owner.find_well_known(name).map(|folder| ids::folder(owner.guid, folder.key))
+        });
     }
-    let passes = |item: &&Item| match &filter {
-        Some(filter) => {
-            filter.accepts(&|name| find_property(name).map(|property| property.value(view, item)))
+    let order = call.query.order()?;
+    // Ordered properties must be the first ones of the filter, in the same order:
+    // <https://learn.microsoft.com/en-us/graph/api/user-list-messages>
+    if let Some(filter) = &filter {
+        let filtered = filter.properties();
+        let ordered = order.iter().filter_map(|(path, _)| path.first());
+        let mut fits = ordered.zip(filtered.iter().map(Some).chain(std::iter::repeat(None)));
+        if !fits.all(|(ordered, filtered)| filtered.is_some_and(|name| name.eq_ignore_ascii_case(ordered))) {
+            return Err(Failure::new(
+                http::StatusCode::BAD_REQUEST,
+                "InefficientFilter",
+                "The restriction or sort order is too complex for this operation.",
+            ));
         }
-        None => true,
-    };
+    }
+    let value = |item: &Item, name: &str| find_property(name).map(|property| property.value(view, item));
+    let passes =
+        |item: &&Item| filter.as_ref().is_none_or(|filter| filter.accepts(&|name| value(item, name)));
     let mut items: Vec<&Item> = owner.newest_first(folder, call.now).filter(passes).collect();
-    if let Some((property, descends)) = order {
-        items.sort_by(|left, right| {
-            let ascending = compared(&property.value(view, left), &property.value(view, right));
-            if descends { ascending.reverse() } else { ascending }
+    if !order.is_empty() {
+        let keys = |item: &Item| -> Vec<Value> {
+            order.iter().map(|(path, _)| walk(path, &|name| value(item, name))).collect()
+        };
+        items.sort_by_cached_key(|item| Sorted {
+            keys: keys(item),
+            descends: order.iter().map(|(_, descends)| *descends).collect(),
         });
     }
     Ok(items)
 }
 
-/// Times in JSON sort as their texts; no time comes first.
+/// The sort key of an item.
+#[derive(PartialEq, Eq)]
+struct Sorted {
+    keys: Vec<Value>,
+    descends: Vec<bool>,
+}
+
+impl Ord for Sorted {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let pairs = self.keys.iter().zip(&other.keys).zip(&self.descends);
+        pairs.fold(Ordering::Equal, |order, ((left, right), descends)| {
+            order.then_with(|| if *descends { compared(right, left) } else { compared(left, right) })
+        })
+    }
+}
+
+impl PartialOrd for Sorted {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Times in JSON sort as their texts; what is absent comes first.
 fn compared(left: &Value, right: &Value) -> Ordering {
-    left.as_str().unwrap_or_default().cmp(right.as_str().unwrap_or_default())
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_lowercase();
+    left.as_bool().cmp(&right.as_bool()).then_with(|| text(left).cmp(&text(right)))
 }
 
 /// `GET …/messages/{id}`
@@ -137,20 +168,35 @@ pub(crate) fn mime(state: &State, call: &Call, mailbox: usize, id: &str) -> Resu
 /// `PATCH …/messages/{id}`
 pub(crate) fn patch(state: &mut State, call: &Call, mailbox: usize, id: &str) -> Result<Answer, Failure> {
     let item = find(call, owner(state, mailbox)?, id)?;
+    check_version(call, item)?;
     let (key, mut changed) = (item.key, item.clone());
     drafts::apply(&mut changed, &object(call)?)?;
-    // The read flag alone leaves the version as it is.
-    let only_flag = changed.is_read != item.is_read && changed.content == item.content;
-    if !only_flag {
-        changed.version = state.name();
+    // The read flag alone leaves version and time of change as they are.
+    let flag_alone =
+        Item { is_read: changed.is_read, ..item.clone() } == changed && changed.is_read != item.is_read;
+    if flag_alone {
+        state.mark(mailbox, key, changed.is_read);
+        return single(state, call, mailbox, key);
     }
+    changed.version = state.name();
     state.edit(mailbox, key, |item| *item = changed);
     single(state, call, mailbox, key)
 }
 
+/// A change that names the version it is meant for is refused when the item has another one.
+fn check_version(call: &Call, item: &Item) -> Result<(), Failure> {
+    match call.if_match.as_deref() {
+        None | Some("*") => Ok(()),
+        Some(wanted) if wanted == shapes::etag(item) => Ok(()),
+        Some(_) => Err(Failure::change_key()),
+    }
+}
+
 /// `DELETE …/messages/{id}`
 pub(crate) fn delete(state: &mut State, call: &Call, mailbox: usize, id: &str) -> Result<Answer, Failure> {
-    let key = find(call, owner(state, mailbox)?, id)?.key;
+    let item = find(call, owner(state, mailbox)?, id)?;
+    check_version(call, item)?;
+    let key = item.key;
     state.delete(mailbox, key);
     Ok(Answer::no_content())
 }
@@ -174,50 +220,4 @@ pub(crate) fn object(call: &Call) -> Result<Map<String, Value>, Failure> {
             "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format.",
         )),
     }
-}
-
-/// `GET …/messages/{id}/attachments`
-pub(crate) fn attachments(state: &State, call: &Call, mailbox: usize, id: &str) -> Result<Answer, Failure> {
-    let owner = owner(state, mailbox)?;
-    let item = find(call, owner, id)?;
-    let own = ids::item(call.prefer.ids, owner.guid, item);
-    let all = item.content.attachments();
-    let all = all.iter().enumerate().map(|(index, part)| shapes::attachment(&own, index, part, item));
-    let context =
-        View::usual(owner, call.prefer).context(&call.graph_url, &format!("messages('{own}')/attachments"));
-    Ok(Answer::json(json!({ "@odata.context": context, "value": all.collect::<Vec<_>>() })))
-}
-
-/// `GET …/messages/{id}/attachments/{id}`
-pub(crate) fn attachment(
-    state: &State,
-    call: &Call,
-    mailbox: usize,
-    id: &str,
-    part: &str,
-) -> Result<Answer, Failure> {
-    let owner = owner(state, mailbox)?;
-    let item = find(call, owner, id)?;
-    let (index, found) = find_part(item, id, part)?;
-    let own = ids::item(call.prefer.ids, owner.guid, item);
-    Ok(Answer::json(shapes::attachment(&own, index, &found, item)))
-}
-
-/// `GET …/messages/{id}/attachments/{id}/$value`
-pub(crate) fn attachment_value(
-    state: &State,
-    call: &Call,
-    mailbox: usize,
-    id: &str,
-    part: &str,
-) -> Result<Answer, Failure> {
-    let item = find(call, owner(state, mailbox)?, id)?;
-    let (_, found) = find_part(item, id, part)?;
-    Ok(Answer::raw(found.content_type, found.bytes))
-}
-
-fn find_part(item: &Item, message: &str, part: &str) -> Result<(usize, Attachment), Failure> {
-    let index = ids::parse_attachment(message, part).ok_or_else(Failure::malformed_id)?;
-    let found = item.content.attachments().into_iter().nth(index).ok_or_else(Failure::no_item)?;
-    Ok((index, found))
 }

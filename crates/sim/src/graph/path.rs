@@ -8,9 +8,12 @@ use http::Method;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Resource {
+    Batch,
     Subscriptions,
     Subscription(String),
     Reauthorize(String),
+    /// The users of the tenant.
+    Users,
     /// Something of a user, whose name is as the caller wrote it.
     User(String, UserResource),
     /// `/me`, which an application does not have.
@@ -22,9 +25,14 @@ pub(crate) enum Resource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum UserResource {
     Profile,
+    Settings,
     SendMail,
-    Folders,
+    /// Folders below another, or of the first level.
+    Folders(Option<String>),
+    FolderCount(Option<String>),
+    FolderDelta,
     Folder(String),
+    FolderAction(String, FolderAction),
     /// Messages of a folder or of the whole mailbox.
     Messages(Option<String>),
     Count(Option<String>),
@@ -32,16 +40,30 @@ pub(crate) enum UserResource {
     Message(String),
     Value(String),
     Attachments(String),
+    AttachmentCount(String),
     Attachment(String, String),
     AttachmentValue(String, String),
     Action(String, Action),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(crate) enum FolderAction {
+    Copy,
     Move,
+    PermanentDelete,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Copy,
+    Move,
+    PermanentDelete,
     CreateReply,
     CreateReplyAll,
+    CreateForward,
+    Reply,
+    ReplyAll,
+    Forward,
     Send,
 }
 
@@ -53,6 +75,8 @@ impl Resource {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let unknown = |at: usize| Self::Unknown(names.get(at).cloned().unwrap_or_default());
         match words.as_slice() {
+            ["v1.0", "$batch"] => Self::Batch,
+            ["v1.0", "users"] => Self::Users,
             ["v1.0", "subscriptions"] => Self::Subscriptions,
             ["v1.0", "subscriptions", _] => Self::Subscription(names[2].clone()),
             ["v1.0", "subscriptions", _, "reauthorize"] => Self::Reauthorize(names[2].clone()),
@@ -77,6 +101,8 @@ impl Resource {
             _ => "other",
         };
         match self {
+            Self::Batch => "batch",
+            Self::Users => "user.list",
             Self::Subscriptions => of(["subscription.list", "subscription.create", "other", "other"]),
             Self::Subscription(_) => {
                 of(["subscription.get", "other", "subscription.renew", "subscription.delete"])
@@ -86,17 +112,30 @@ impl Resource {
             Self::User(_, resource) => match resource {
                 U::Profile => "user.get",
                 U::SendMail => "message.send_mail",
-                U::Folders => "folder.list",
-                U::Folder(_) => "folder.get",
+                U::Settings => "user.settings",
+                U::Folders(_) => of(["folder.list", "folder.create", "other", "other"]),
+                U::FolderCount(_) => "folder.count",
+                U::FolderDelta => "folder.delta",
+                U::Folder(_) => of(["folder.get", "other", "folder.patch", "folder.delete"]),
+                U::FolderAction(_, FolderAction::Copy) => "folder.copy",
+                U::FolderAction(_, FolderAction::Move) => "folder.move",
+                U::FolderAction(_, FolderAction::PermanentDelete) => "folder.permanent_delete",
                 U::Messages(_) => of(["message.list", "message.create", "other", "other"]),
                 U::Count(_) => "message.count",
                 U::Delta(_) => "delta",
                 U::Message(_) => of(["message.get", "other", "message.patch", "message.delete"]),
                 U::Value(_) => "message.value",
-                U::Attachments(_) => "attachment.list",
-                U::Attachment(..) => "attachment.get",
+                U::Attachments(_) => of(["attachment.list", "attachment.create", "other", "other"]),
+                U::AttachmentCount(_) => "attachment.count",
+                U::Attachment(..) => of(["attachment.get", "other", "other", "attachment.delete"]),
                 U::AttachmentValue(..) => "attachment.value",
                 U::Action(_, Action::Move) => "message.move",
+                U::Action(_, Action::Copy) => "message.copy",
+                U::Action(_, Action::PermanentDelete) => "message.permanent_delete",
+                U::Action(_, Action::CreateForward) => "message.create_forward",
+                U::Action(_, Action::Reply) => "message.reply",
+                U::Action(_, Action::ReplyAll) => "message.reply_all",
+                U::Action(_, Action::Forward) => "message.forward",
                 U::Action(_, Action::CreateReply) => "message.create_reply",
                 U::Action(_, Action::CreateReplyAll) => "message.create_reply_all",
                 U::Action(_, Action::Send) => "message.send",
@@ -108,13 +147,27 @@ impl Resource {
 fn of_user(words: &[&str], names: &[String]) -> Option<UserResource> {
     Some(match words {
         [] => UserResource::Profile,
+        ["mailboxsettings"] => UserResource::Settings,
         ["sendmail"] => UserResource::SendMail,
-        ["mailfolders"] => UserResource::Folders,
-        ["mailfolders", _] => UserResource::Folder(names[1].clone()),
-        ["mailfolders", _, "messages", rest @ ..] => {
-            return of_messages(Some(names[1].clone()), rest, &names[3..]);
-        }
+        ["mailfolders", rest @ ..] => return of_folders(None, rest, &names[1..]),
         ["messages", rest @ ..] => return of_messages(None, rest, &names[1..]),
+        _ => return None,
+    })
+}
+
+/// Folders below `parent`; deeper ones are found by their own ids alone.
+fn of_folders(parent: Option<String>, words: &[&str], names: &[String]) -> Option<UserResource> {
+    let folder = || names[0].clone();
+    Some(match words {
+        [] => UserResource::Folders(parent),
+        ["$count"] => UserResource::FolderCount(parent),
+        ["delta"] if parent.is_none() => UserResource::FolderDelta,
+        [_] => UserResource::Folder(folder()),
+        [_, "childfolders", rest @ ..] => return of_folders(Some(folder()), rest, &names[2..]),
+        [_, "messages", rest @ ..] => return of_messages(Some(folder()), rest, &names[2..]),
+        [_, "copy"] => UserResource::FolderAction(folder(), FolderAction::Copy),
+        [_, "move"] => UserResource::FolderAction(folder(), FolderAction::Move),
+        [_, "permanentdelete"] => UserResource::FolderAction(folder(), FolderAction::PermanentDelete),
         _ => return None,
     })
 }
@@ -128,6 +181,7 @@ fn of_messages(folder: Option<String>, words: &[&str], names: &[String]) -> Opti
         [_] => UserResource::Message(name(0)),
         [_, "$value"] => UserResource::Value(name(0)),
         [_, "attachments"] => UserResource::Attachments(name(0)),
+        [_, "attachments", "$count"] => UserResource::AttachmentCount(name(0)),
         [_, "attachments", _] => UserResource::Attachment(name(0), name(2)),
         [_, "attachments", _, "$value"] => UserResource::AttachmentValue(name(0), name(2)),
         [_, action] => UserResource::Action(name(0), find_action(action)?),
@@ -137,9 +191,15 @@ fn of_messages(folder: Option<String>, words: &[&str], names: &[String]) -> Opti
 
 fn find_action(word: &str) -> Option<Action> {
     Some(match word {
+        "copy" => Action::Copy,
         "move" => Action::Move,
+        "permanentdelete" => Action::PermanentDelete,
         "createreply" => Action::CreateReply,
         "createreplyall" => Action::CreateReplyAll,
+        "createforward" => Action::CreateForward,
+        "reply" => Action::Reply,
+        "replyall" => Action::ReplyAll,
+        "forward" => Action::Forward,
         "send" => Action::Send,
         _ => return None,
     })
@@ -209,6 +269,9 @@ mod tests {
         let path = "/v1.0/users/a@x.example/mailFolders/inbox/messages/AAk-_%3D/createReply";
         let action = UserResource::Action("AAk-_=".into(), Action::CreateReply);
         assert_eq!(Resource::parse(path), Resource::User("a@x.example".into(), action));
+        let child = "/v1.0/users/a@x.example/mailFolders/inbox/childFolders/AQMk/messages";
+        let messages = UserResource::Messages(Some("AQMk".into()));
+        assert_eq!(Resource::parse(child), Resource::User("a@x.example".into(), messages));
         assert_eq!(Resource::parse("/v1.0/nope"), Resource::Unknown("nope".into()));
     }
 

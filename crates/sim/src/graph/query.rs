@@ -4,7 +4,7 @@ use http::HeaderMap;
 use url::form_urlencoded;
 
 use super::answer::Failure;
-use super::filter::Filter;
+use super::filter::{Filter, Path};
 use super::ids::IdKind;
 use super::json::{self, Property};
 use crate::content::Format;
@@ -46,11 +46,16 @@ impl Query {
 
     /// `$top`, or the default page.
     pub(crate) fn page(&self) -> Result<usize, Failure> {
-        let top = self.number("$top")?.unwrap_or(DEFAULT_PAGE);
-        if (1..=LARGEST_PAGE).contains(&top) {
-            Ok(top)
-        } else {
-            Err(Failure::bad_request("The limit for $top is between 1 and 1000."))
+        Ok(self.top()?.unwrap_or(DEFAULT_PAGE))
+    }
+
+    /// `$top`, if it is given: 1 to 1000.
+    pub(crate) fn top(&self) -> Result<Option<usize>, Failure> {
+        match self.number("$top")? {
+            Some(top) if !(1..=LARGEST_PAGE).contains(&top) => {
+                Err(Failure::bad_request("The limit for $top is between 1 and 1000."))
+            }
+            top => Ok(top),
         }
     }
 
@@ -64,40 +69,61 @@ impl Query {
 
     pub(crate) fn filter(&self) -> Result<Option<Filter>, Failure> {
         let Some(text) = self.find("$filter") else { return Ok(None) };
+        if self.find("$search").is_some() {
+            return Err(Failure::bad_request(
+                "The query parameters '$search' and '$filter' can't be combined.",
+            ));
+        }
         Ok(Some(Filter::parse(text, |name| json::find_property(name).is_some())?))
     }
 
-    /// The selected properties; `None` means the usual ones.
+    /// The selected properties; `None` means the usual ones. Properties of derived types
+    /// (`microsoft.graph.eventMessage/event`) select nothing of a plain message.
     pub(crate) fn select(&self) -> Result<Option<Vec<&'static Property>>, Failure> {
         let Some(text) = self.find("$select") else { return Ok(None) };
-        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-        names
-            .map(|name| {
-                json::find_property(name).ok_or_else(|| {
-                    Failure::bad_request(format!(
-                        "Could not find a property named '{name}' on type 'microsoft.graph.message'."
-                    ))
-                })
-            })
-            .collect::<Result<_, _>>()
-            .map(Some)
+        let names = names(text).filter(|name| !name.contains('/'));
+        let mut selected = Vec::new();
+        for name in names {
+            if name == "*" {
+                return Ok(None);
+            }
+            selected.push(json::find_property(name).ok_or_else(|| {
+                Failure::bad_request(format!(
+                    "Could not find a property named '{name}' on type 'microsoft.graph.message'."
+                ))
+            })?);
+        }
+        Ok(Some(selected))
     }
 
-    /// What `$orderby` asks for: the property and whether it descends.
-    pub(crate) fn order(&self) -> Result<Option<(&'static Property, bool)>, Failure> {
-        let Some(text) = self.find("$orderby") else { return Ok(None) };
-        let mut words = text.split_whitespace();
-        let property = words.next().and_then(json::find_property).filter(|property| property.sorts);
-        let descends = match (words.next().map(str::to_ascii_lowercase).as_deref(), words.next()) {
-            (None | Some("asc"), None) => Some(false),
-            (Some("desc"), None) => Some(true),
-            _ => None,
+    /// What `$orderby` asks for: paths of properties and whether each descends, first one first.
+    pub(crate) fn order(&self) -> Result<Vec<(Path, bool)>, Failure> {
+        let refused = |part: &str| {
+            let message =
+                format!("The property path '{part}' can't be ordered by, or its direction is unknown.");
+            Failure::bad_request(message)
         };
-        property.zip(descends).map(Some).ok_or_else(|| {
-            Failure::bad_request(
-                "The $orderby expression is not supported: one date property, 'asc' or 'desc'.",
-            )
-        })
+        let mut order = Vec::new();
+        for part in names(self.find("$orderby").unwrap_or_default()) {
+            let mut words = part.split_whitespace();
+            let path: Path = words.next().unwrap_or_default().split('/').map(str::to_owned).collect();
+            let known = path.first().and_then(|root| json::find_property(root));
+            if !known.is_some_and(|property| property.sorts) {
+                return Err(refused(part));
+            }
+            match (words.next().map(str::to_ascii_lowercase).as_deref(), words.next()) {
+                (None | Some("asc"), None) => order.push((path, false)),
+                (Some("desc"), None) => order.push((path, true)),
+                _ => return Err(refused(part)),
+            }
+        }
+        Ok(order)
+    }
+
+    /// Names in `$select` of something whose properties are not those of a message, in lower case and
+    /// without the name of a type before them.
+    pub(crate) fn plain_select(&self) -> Option<Vec<String>> {
+        self.find("$select").map(plain_names)
     }
 
     pub(crate) fn expand(&self) -> Result<Expand, Failure> {
@@ -105,16 +131,29 @@ impl Query {
         for part in parts(self.find("$expand").unwrap_or_default()) {
             let (name, options) = part.split_once('(').unwrap_or((part, ")"));
             let options = options.strip_suffix(')').unwrap_or(options).trim();
+            let filter = |name: &str| {
+                let filter = option(options, "$filter").ok_or_else(|| {
+                    Failure::bad_request(format!("Expanding {name} needs a $filter on id."))
+                })?;
+                Ok::<_, Failure>(Filter::parse(filter, |name| matches!(name, "id" | "value"))?)
+            };
             match name.trim().to_ascii_lowercase().as_str() {
-                "attachments" => expand.attachments = true,
-                "singlevalueextendedproperties" => {
-                    let filter = options.strip_prefix("$filter=").ok_or_else(|| {
-                        Failure::bad_request("Expanding singleValueExtendedProperties needs a $filter on id.")
-                    })?;
-                    expand.properties = Some(Filter::parse(filter, |name| matches!(name, "id" | "value"))?);
+                "attachments" => {
+                    expand.attachments = true;
+                    expand.attachment_select = option(options, "$select").map(plain_names);
                 }
+                "singlevalueextendedproperties" => {
+                    expand.properties = Some(filter("singleValueExtendedProperties")?);
+                }
+                "multivalueextendedproperties" => {
+                    expand.multi_properties = Some(filter("multiValueExtendedProperties")?);
+                }
+                "extensions" => {}
                 name => {
-                    return Err(Failure::bad_request(format!("The $expand of '{name}' is not supported.")));
+                    return Err(Failure::bad_request(format!(
+                        "Parsing OData Select and Expand failed: Could not find a property named '{name}' on type \
+                         'microsoft.graph.message'."
+                    )));
                 }
             }
         }
@@ -127,6 +166,23 @@ impl Query {
             |_| Failure::bad_request(format!("Invalid value '{text}' for {name} query option found."));
         text.trim().parse().map(Some).map_err(invalid)
     }
+}
+
+/// Names between commas.
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty())
+}
+
+fn plain_names(text: &str) -> Vec<String> {
+    names(text).map(|name| name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase()).collect()
+}
+
+/// The value of one option inside the parentheses of an `$expand`.
+fn option<'a>(options: &'a str, name: &str) -> Option<&'a str> {
+    options.split(';').find_map(|option| {
+        let (key, value) = option.split_once('=')?;
+        key.trim().eq_ignore_ascii_case(name).then_some(value.trim())
+    })
 }
 
 /// Parts between commas that are outside parentheses and quotes.
@@ -149,8 +205,12 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expand {
     pub(crate) attachments: bool,
+    /// Which properties of the attachments, in lower case.
+    pub(crate) attachment_select: Option<Vec<String>>,
     /// Which extended properties.
     pub(crate) properties: Option<Filter>,
+    /// Which extended properties with several values.
+    pub(crate) multi_properties: Option<Filter>,
 }
 
 /// What the `Prefer` headers ask for and this service knows.
@@ -224,6 +284,7 @@ mod tests {
             "$select=id,nope",
             "$orderby=body",
             "$orderby=receivedDateTime+down",
+            "$orderby=receivedDateTime desc,nope",
             "$filter=nope+eq+1",
             "$expand=everything",
             "$expand=singleValueExtendedProperties",
@@ -234,6 +295,8 @@ mod tests {
             "",
             "%24top=1000&$skip=3",
             "$select=id,receivedDateTime&$orderby=receivedDateTime desc",
+            "$orderby=from/emailAddress/name,receivedDateTime asc",
+            "$expand=attachments($select=id,microsoft.graph.fileAttachment/contentId)",
             "$expand=attachments,singleValueExtendedProperties($filter=id eq 'String {a} Name B, C')",
         ] {
             assert!(!refused(query), "{query}");

@@ -61,23 +61,27 @@ pub(crate) async fn create(simulator: &Simulator, call: &Call) -> Result<Answer,
     Ok(Answer::created(shown, location))
 }
 
-/// `PATCH /subscriptions/{id}`
-pub(crate) fn renew(simulator: &Simulator, call: &Call, id: &str) -> Result<Answer, Failure> {
+/// `PATCH /subscriptions/{id}`: a new expiry, or a new endpoint after another handshake.
+pub(crate) async fn renew(simulator: &Simulator, call: &Call, id: &str) -> Result<Answer, Failure> {
     let wanted = wanted(call)?;
+    let found = find(&simulator.state(), id)?;
+    if wanted.expiration_date_time.is_none() && wanted.notification_url.is_none() {
+        return Err(invalid(
+            "Subscription must contain either the 'expirationDateTime' or 'notificationUrl' property and its value.",
+        ));
+    }
+    let expires = wanted.expiration_date_time.map(|text| expiry(&text, call.now)).transpose()?;
+    if let Some(url) = &wanted.notification_url {
+        check_url(url, simulator.config.allow_http_loopback)?;
+        handshake(simulator, url).await?;
+    }
     let mut state = simulator.state();
     let noop = state.switches.sub_patch_noop;
-    let found = find(&state, id)?;
-    let expires = match &wanted.expiration_date_time {
-        Some(text) => Some(expiry(text, call.now)?),
-        None => {
-            return Err(invalid(
-                "Subscription must contain either the 'expirationDateTime' or 'notificationUrl' property and its \
-                 value.",
-            ));
-        }
-    };
-    if let (Some(expires), Some(subscription), false) = (expires, state.subscriptions.get_mut(&found), noop) {
-        subscription.expires = expires;
+    let subscription = state.subscriptions.get_mut(&found).ok_or_else(Failure::no_subscription)?;
+    if !noop {
+        subscription.expires = expires.unwrap_or(subscription.expires);
+        subscription.notification_url =
+            wanted.notification_url.unwrap_or(subscription.notification_url.clone());
     }
     get(&state, call, id)
 }
