@@ -10,7 +10,7 @@ mod attachments;
 mod batch;
 mod delta;
 mod drafts;
-mod filter;
+pub(crate) mod filter;
 mod folder_delta;
 mod folders;
 pub(crate) mod ids;

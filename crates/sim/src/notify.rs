@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::clock::later;
+use crate::graph::filter::Filter;
 use crate::graph::ids::{self, IdKind};
-use crate::graph::json::etag;
-use crate::mailbox::{ChangeKind, FolderKey, ItemKey};
+use crate::graph::json::{accepts, etag};
+use crate::mailbox::{ChangeKind, FolderKey, Item, ItemKey};
 use crate::state::State;
 
 /// Most elements in one request.
@@ -32,6 +33,8 @@ pub(crate) struct Subscription {
     pub(crate) id: Uuid,
     pub(crate) mailbox: usize,
     pub(crate) folder: Option<FolderKey>,
+    /// Only items that pass are watched: one that begins to pass is created, one that ends is deleted.
+    pub(crate) filter: Option<Filter>,
     pub(crate) resource: String,
     pub(crate) change_type: String,
     pub(crate) kinds: Vec<ChangeKind>,
@@ -77,17 +80,41 @@ impl Batch {
 impl State {
     /// Tells the subscriptions that watch the item's folder what happened to it.
     pub(crate) fn tell(&mut self, mailbox: usize, item: ItemKey, kind: ChangeKind) {
+        self.tell_change(mailbox, item, kind, None);
+    }
+
+    /// The same; `before` is the item as it was before an update.
+    pub(crate) fn tell_change(
+        &mut self,
+        mailbox: usize,
+        item: ItemKey,
+        kind: ChangeKind,
+        before: Option<&Item>,
+    ) {
         let now = self.now();
         let Some(owner) = self.mailboxes.get(mailbox) else { return };
         let Some(item) = owner.find_item(item) else { return };
-        let watching = self.subscriptions.values().filter(|subscription| {
-            subscription.mailbox == mailbox
+        let passes = |filter: &Filter, item: &Item| accepts(filter, owner, item);
+        let watching = self.subscriptions.values().filter_map(|subscription| {
+            let kind = match &subscription.filter {
+                None => kind,
+                Some(filter) => {
+                    match (kind, before.map(|before| passes(filter, before)), passes(filter, item)) {
+                        (ChangeKind::Updated, Some(false), true) => ChangeKind::Created,
+                        (ChangeKind::Updated, Some(true), false) => ChangeKind::Deleted,
+                        (_, _, true) => kind,
+                        (_, _, false) => return None,
+                    }
+                }
+            };
+            let is_watching = subscription.mailbox == mailbox
                 && subscription.expires > now
                 && subscription.folder.is_none_or(|folder| folder == item.folder)
-                && subscription.kinds.contains(&kind)
+                && subscription.kinds.contains(&kind);
+            is_watching.then_some((subscription, kind))
         });
         let told: Vec<(String, Value, bool)> = watching
-            .map(|subscription| {
+            .map(|(subscription, kind)| {
                 let id = ids::item(subscription.ids, owner.guid, item);
                 let path = format!("Users/{}/Messages/{id}", owner.guid);
                 let element = json!({

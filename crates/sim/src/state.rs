@@ -209,18 +209,20 @@ impl State {
     pub(crate) fn edit(&mut self, mailbox: usize, item: ItemKey, edit: impl FnOnce(&mut Item)) {
         let now = self.now();
         let Some(owner) = self.mailboxes.get_mut(mailbox) else { return };
+        let before = owner.find_item(item).cloned();
         owner.edit(item, |item| {
             edit(item);
             item.modified = now;
         });
-        self.tell(mailbox, item, ChangeKind::Updated);
+        self.tell_change(mailbox, item, ChangeKind::Updated, before.as_ref());
     }
 
     /// Marks an item read or unread, which leaves its version and time of change alone.
     pub(crate) fn mark(&mut self, mailbox: usize, item: ItemKey, is_read: bool) {
         let Some(owner) = self.mailboxes.get_mut(mailbox) else { return };
+        let before = owner.find_item(item).cloned();
         owner.edit(item, |item| item.is_read = is_read);
-        self.tell(mailbox, item, ChangeKind::Updated);
+        self.tell_change(mailbox, item, ChangeKind::Updated, before.as_ref());
     }
 
     /// Moves an item; it keeps its key and gets a new place.

@@ -171,7 +171,9 @@ fn track(generation: u64, call: &Call, owner: &Mailbox, folder: FolderKey) -> Re
     if kinds.is_some_and(|kind| !ChangeKind::ALL.iter().any(|known| known.name() == kind)) {
         return Err(Failure::bad_request("The changeType must be 'created', 'updated' or 'deleted'."));
     }
-    (call.query.select()?, call.query.expand()?, call.query.top()?);
+    call.query.select()?;
+    call.query.expand()?;
+    call.query.top()?;
     let mut options = url::form_urlencoded::Serializer::new(String::new());
     for name in OPTIONS {
         if let Some(value) = call.query.find(name) {

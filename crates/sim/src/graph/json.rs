@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::filter::Filter;
 use super::ids::{self, IdKind};
 use super::query::{Expand, Prefer};
 use crate::content::{Attachment, AttachmentKind, Content, Person};
@@ -90,6 +91,12 @@ pub(crate) fn find_property(name: &str) -> Option<&'static Property> {
         .iter()
         .chain([&EXTENDED, &MULTI_EXTENDED])
         .find(|property| property.name.eq_ignore_ascii_case(name))
+}
+
+/// Whether an item passes a filter over the properties of messages.
+pub(crate) fn accepts(filter: &Filter, mailbox: &Mailbox, item: &Item) -> bool {
+    let view = View::usual(mailbox, Prefer::default());
+    filter.accepts(&|name| find_property(name).map(|property| property.value(&view, item)))
 }
 
 /// How a request wants to see the items of a mailbox.

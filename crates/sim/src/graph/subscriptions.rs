@@ -14,7 +14,9 @@ use url::Url;
 use uuid::Uuid;
 
 use super::answer::{Answer, Failure};
+use super::filter::Filter;
 use super::path::{Resource, UserResource};
+use super::query::Query;
 use super::{Call, folders};
 use crate::mailbox::ChangeKind;
 use crate::notify::Subscription;
@@ -157,6 +159,7 @@ fn checked(simulator: &Simulator, call: &Call) -> Result<Subscription, Failure> 
     }
     let mut state = simulator.state();
     let (user, folder) = watched(&resource)?;
+    let filter = filter_of(&resource)?;
     let mailbox = state.find_user(&user).ok_or_else(|| {
         let reason =
             "Operation: Create; Exception: [Status Code: NotFound; Reason: The requested user is invalid.]";
@@ -168,6 +171,7 @@ fn checked(simulator: &Simulator, call: &Call) -> Result<Subscription, Failure> 
         id: state.random.guid(),
         mailbox,
         folder,
+        filter,
         resource,
         change_type,
         kinds,
@@ -191,7 +195,9 @@ fn refuse_duplicate(state: &State, wanted: &Subscription) -> Result<(), Failure>
         let reason = "Operation: Create; Exception: [Status Code: Forbidden; Reason: Maximum number of active subscriptions reached.]";
         return Err(Failure::new(StatusCode::FORBIDDEN, "ExtensionError", reason));
     }
-    let same = living().find(|old| old.folder == wanted.folder && old.change_type == wanted.change_type);
+    let same = living().find(|old| {
+        old.folder == wanted.folder && old.change_type == wanted.change_type && old.filter == wanted.filter
+    });
     match same {
         Some(old) if state.switches.sub_duplicate == DuplicatePolicy::Refuse => Err(Failure::new(
             StatusCode::CONFLICT,
@@ -209,6 +215,11 @@ fn watched(resource: &str) -> Result<(String, Option<String>), Failure> {
         Resource::User(user, UserResource::Messages(folder)) => Ok((user, folder)),
         _ => Err(invalid(&format!("The resource '{resource}' is not supported for change notifications."))),
     }
+}
+
+/// The `$filter` in the query of a resource.
+fn filter_of(resource: &str) -> Result<Option<Filter>, Failure> {
+    Query::parse(resource.split_once('?').map(|(_, query)| query)).filter()
 }
 
 fn kind(word: &str) -> Option<ChangeKind> {
