@@ -48,22 +48,6 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) const ALL: [Failure; 13] = [
-        Failure::SignIn,
-        Failure::NotAllowed,
-        Failure::NotYours,
-        Failure::NotFound,
-        Failure::Changed,
-        Failure::Empty,
-        Failure::TooLong,
-        Failure::NoSuchCode,
-        Failure::Unreadable,
-        Failure::Foreign,
-        Failure::TooMany,
-        Failure::Store,
-        Failure::Broken,
-    ];
-
     /// Its word in the catalogue: `failure-…` and `failure-…-advice`.
     pub(crate) const fn word(self) -> &'static str {
         match self {

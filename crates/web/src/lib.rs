@@ -12,14 +12,18 @@ mod failure;
 mod headers;
 mod hooks;
 mod language;
+mod ledger;
 mod live;
 mod login;
 mod mail;
+mod mailboxes;
 mod page;
+mod queues;
 mod router;
 mod site;
 mod story;
 mod texts;
+mod trace;
 mod tries;
 mod visitor;
 

@@ -85,10 +85,6 @@ impl Page {
         self.texts.say(&format!("{kind}-{word}-advice"))
     }
 
-    pub(crate) fn texts(&self) -> &Texts {
-        &self.texts
-    }
-
     /// How long ago it was.
     pub(crate) fn since(&self, from: &Timestamp) -> String {
         self.texts.since(*from, self.now)

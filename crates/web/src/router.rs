@@ -20,8 +20,8 @@ use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer, cs
 use tracing::Instrument as _;
 
 use crate::{
-    Web, assets, conversation, desk, failure, failure::Failure, headers, hooks, language, live, login, mail,
-    site::Site, visitor, visitor::Visitor,
+    Web, assets, conversation, desk, failure, failure::Failure, headers, hooks, language, ledger, live,
+    login, mail, mailboxes, queues, site::Site, trace, visitor, visitor::Visitor,
 };
 
 /// The largest form but the reply's.
@@ -54,6 +54,16 @@ pub fn router(web: Web) -> Router {
         .route("/desk/conversations/{id}/decline", post(conversation::decline))
         .route("/desk/conversations/{id}/return", post(conversation::return_to_queue))
         .route("/desk/conversations/{id}/wrap-up", post(conversation::wrap_up))
+        .route("/queues", get(queues::show))
+        .route("/queues/table", get(queues::table))
+        .route("/queues/{id}", get(queues::show_one))
+        .route("/queues/{id}/state", get(queues::state))
+        .route("/mailboxes", get(mailboxes::show))
+        .route("/mailboxes/table", get(mailboxes::table))
+        .route("/ledger", get(ledger::show))
+        .route("/ledger/{id}/release", post(ledger::release))
+        .route("/trace", get(trace::search))
+        .route("/trace/{id}", get(trace::show))
         .route("/mails/{id}/body", get(mail::body))
         .route("/mails/{id}/attachments/{index}", get(mail::attachment))
         .fallback(unknown)
