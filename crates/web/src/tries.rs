@@ -47,11 +47,15 @@ impl Tries {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= REMEMBERED {
             counts.retain(|_, count| now < count.since + WINDOW);
-            // Still full: somebody floods us with addresses. The oldest is forgotten.
-            if counts.len() >= REMEMBERED
-                && let Some(oldest) = counts.iter().min_by_key(|(_, c)| c.since).map(|(who, _)| who.clone())
-            {
-                counts.remove(&oldest);
+            // Still full: somebody floods us with addresses. The oldest quarter is forgotten at
+            // once, so that a flood does not pay for a look at all of them with each try.
+            if counts.len() >= REMEMBERED {
+                let mut by_age: Vec<_> =
+                    counts.iter().map(|(who, count)| (count.since, who.clone())).collect();
+                by_age.sort();
+                for (_, who) in by_age.into_iter().take(REMEMBERED / 4) {
+                    counts.remove(&who);
+                }
             }
         }
         let limits = [((client, Some(address.to_owned())), FOR_ADDRESS), ((client, None), FOR_CLIENT)];
