@@ -1,6 +1,8 @@
 //! The administrator's trace: the whole story of a message or conversation, the
 //! picture of its way, and for one that waits, what it waits for.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::{
     extract::{Path, Query, State},
@@ -11,7 +13,7 @@ use postroom_model::{
     Timestamp,
     ledger::{MessageState, Step},
 };
-use postroom_store::users;
+use postroom_store::{queues, users};
 use serde::Deserialize;
 
 use crate::{
@@ -47,6 +49,8 @@ struct TracePage {
     story: Story,
     stations: Vec<Station>,
     why: Option<String>,
+    /// Names of queues and people, by their ids.
+    names: BTreeMap<String, String>,
 }
 
 #[derive(Template)]
@@ -97,18 +101,26 @@ pub(crate) async fn show(
         None => None,
     };
     let page = Page::new(&site, &person.visitor, "nav-trace");
-    render(&TracePage { page, story, stations, why })
+    let names = names(&site).await?;
+    render(&TracePage { page, story, stations, why, names })
+}
+
+async fn names(site: &Site) -> Result<BTreeMap<String, String>, Failure> {
+    let db = &site.engine.store().db;
+    let queues = queues::list(db).await?.into_iter().map(|queue| (queue.id.to_string(), queue.name));
+    let people = users::list(db).await?.into_iter().map(|user| (user.id.to_string(), user.name));
+    Ok(queues.chain(people).collect())
 }
 
 impl TracePage {
-    /// The facts of a step, as name and value.
-    fn facts(data: &serde_json::Value) -> Vec<(String, String)> {
+    /// The facts of a step, as name and value; queues and people by their names.
+    fn facts(&self, data: &serde_json::Value) -> Vec<(String, String)> {
         let Some(data) = data.as_object() else { return Vec::new() };
         data.iter()
             .filter(|(_, value)| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()))
             .map(|(name, value)| {
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                (name.clone(), text)
+                (name.clone(), self.names.get(&text).cloned().unwrap_or(text))
             })
             .collect()
     }

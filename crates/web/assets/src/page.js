@@ -1,11 +1,13 @@
 // The start of all scripts of the screens: each looks after one thing.
 
+import { endWithPage } from "./stream.js";
 import { showTimes } from "./times.js";
 import { fitFrames } from "./frames.js";
 import { followAlerts } from "./alerts.js";
 import { keepDrafts } from "./drafts.js";
 import { listenToKeys } from "./keys.js";
 
+endWithPage();
 showTimes();
 fitFrames();
 followAlerts();
