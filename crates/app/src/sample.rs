@@ -24,13 +24,21 @@ macro_rules! mails {
 }
 
 /// The sample mails in the order of their arrival.
-pub const MAILS: &[SampleMail] = mails! {};
+pub const MAILS: &[SampleMail] = mails! {
+    "support": "plain.eml",
+    "support": "inline-picture.eml",
+    "billing": "attachments.eml",
+    "support": "japanese-iso-2022-jp.eml",
+    "sales": "japanese-utf-8.eml",
+    "support": "thread-reply.eml",
+    "sales": "out-of-office.eml",
+};
 
 /// The mail with a Message-ID of its own, so that it may arrive again: without
 /// references, else it would join the conversation of its first arrival.
 pub fn renewed(mime: &[u8], word: &str) -> Vec<u8> {
     let text = String::from_utf8_lossy(mime);
-    let (head, body) = text.split_once("\n\n").or_else(|| text.split_once("\r\n\r\n")).unwrap_or((&text, ""));
+    let (head, body) = text.split_once("\r\n\r\n").or_else(|| text.split_once("\n\n")).unwrap_or((&text, ""));
     let mut kept = String::new();
     let mut dropping = false;
     for line in head.lines() {

@@ -4,7 +4,11 @@
 //! guarded unit; whoever was slower gets [`DeskError::Gone`] and sees the present
 //! state. Only here and in the jobs is sealed content opened.
 
-use postroom_mail::{Attachment, Mail, attachment_bytes, safe_html, text_to_html};
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use postroom_mail::{Attachment, Mail, attachment_bytes, parse, safe_html, text_to_html};
 use postroom_model::{
     ConversationId, MessageId, OutgoingId, Timestamp, UserId,
     acd::{self, WhyWaiting},
@@ -28,6 +32,11 @@ use postroom_store::{
 use serde_json::{Value, json};
 
 use crate::{Engine, jobs::Work};
+
+/// Pictures of a mail are shown in its body up to this many bytes in all.
+const PICTURES_LIMIT: usize = 10 * 1024 * 1024;
+/// What is shown as a picture: no SVG, which is a document.
+const PICTURES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
 /// The longest reply, in bytes.
 pub const REPLY_LIMIT: usize = 3 * 1024 * 1024;
@@ -84,6 +93,8 @@ pub struct ConversationView {
     pub wrap_up_codes: Vec<String>,
     /// The customer's mails, oldest first.
     pub mails: Vec<MailView>,
+    /// Mails that the reader has already and that were not opened, oldest first.
+    pub known: Vec<Message>,
     /// Our replies, oldest first.
     pub replies: Vec<ReplyView>,
     /// When the alert ends, while it alerts the reader.
@@ -273,12 +284,32 @@ impl Engine {
         by: &User,
         id: ConversationId,
     ) -> Result<ConversationView, DeskError> {
+        self.read_news(by, id, &BTreeSet::new()).await
+    }
+
+    /// Opens a conversation for a reader who has some of its mails already: those are
+    /// named in `known` and not opened again.
+    ///
+    /// # Errors
+    /// [`DeskError::NotYours`] if the person has no part in it.
+    pub async fn read_news(
+        &self,
+        by: &User,
+        id: ConversationId,
+        known: &BTreeSet<MessageId>,
+    ) -> Result<ConversationView, DeskError> {
         let db = &self.store().db;
         let conversation = self.readable(by, id).await?;
         let queue = queues::find(db, conversation.queue).await?.ok_or(DeskError::Gone)?;
         let mut mails = Vec::new();
+        let mut known_mails = Vec::new();
         for message in messages::list_of_conversation(db, id).await? {
-            mails.push(mail_view(self.read_mail(message.id).await?, message));
+            if known.contains(&message.id) {
+                known_mails.push(message);
+                continue;
+            }
+            let mail = self.read_mail(message.id).await?;
+            mails.push(self.tasks().cpu(move || mail_view(mail, message)).await);
         }
         let mut replies = Vec::new();
         for entry in outgoing::list_of_conversation(db, id).await? {
@@ -296,6 +327,7 @@ impl Engine {
             queue,
             wrap_up_codes: queues::list_wrap_up_codes(db, conversation.queue).await?,
             mails,
+            known: known_mails,
             replies,
             offer_deadline: offer.map(|offer| offer.deadline_at),
             why: self.why_waiting(&conversation).await?,
@@ -303,33 +335,15 @@ impl Engine {
         })
     }
 
-    /// The body of a mail as HTML that can do no harm. Pictures of the mail itself
-    /// are asked for at `picture_url` of their attachment's index.
+    /// The body of a mail as HTML that can do no harm. The mail's own pictures stand in
+    /// it as `data:` addresses: the sandboxed frame that shows it can ask for nothing.
     ///
     /// # Errors
     /// [`DeskError::NotYours`] if the person has no part in its conversation.
-    pub async fn read_mail_html(
-        &self,
-        by: &User,
-        id: MessageId,
-        picture_url: impl Fn(usize) -> String + Send + 'static,
-    ) -> Result<String, DeskError> {
+    pub async fn read_mail_html(&self, by: &User, id: MessageId) -> Result<String, DeskError> {
         self.readable_message(by, id).await?;
-        let mail = self.read_mail(id).await?;
-        Ok(self
-            .tasks()
-            .cpu(move || match &mail.html {
-                None => text_to_html(&mail.text),
-                Some(html) => {
-                    let resolve = |content_id: &str| {
-                        let found =
-                            mail.attachments.iter().find(|a| a.content_id.as_deref() == Some(content_id));
-                        found.map(|attachment| picture_url(attachment.index))
-                    };
-                    safe_html(html, &resolve).html
-                }
-            })
-            .await)
+        let bytes = self.read_bytes(id).await?;
+        Ok(self.tasks().cpu(move || body_html(&bytes)).await)
     }
 
     /// An attachment with its bytes.
@@ -377,6 +391,14 @@ impl Engine {
         unit.enqueue(&work.job(self.entropy(), now));
         self.store().commit(unit).await?;
         Ok(())
+    }
+
+    /// Says whether a person may read a conversation.
+    ///
+    /// # Errors
+    /// [`DeskError::NotYours`] if the person has no part in it.
+    pub async fn may_read(&self, by: &User, id: ConversationId) -> Result<(), DeskError> {
+        self.readable(by, id).await.map(drop)
     }
 
     /// Why a conversation waits; nothing if it doesn't.
@@ -445,6 +467,21 @@ impl Engine {
             None => Err(DeskError::NotAllowed),
         }
     }
+}
+
+/// The body of a mail as safe HTML with its own pictures in it.
+fn body_html(raw: &[u8]) -> String {
+    let mail = parse(raw);
+    let Some(html) = &mail.html else { return text_to_html(&mail.text) };
+    let room = Cell::new(PICTURES_LIMIT);
+    let picture = |content_id: &str| {
+        let found = mail.attachments.iter().find(|a| a.content_id.as_deref() == Some(content_id))?;
+        let shown = PICTURES.contains(&found.content_type.as_str()) && found.size <= room.get();
+        let (_, bytes) = attachment_bytes(raw, found.index).filter(|_| shown)?;
+        room.set(room.get() - found.size);
+        Some(format!("data:{};base64,{}", found.content_type, BASE64.encode(bytes)))
+    };
+    safe_html(html, &picture).html
 }
 
 fn mail_view(mail: Mail, message: Message) -> MailView {

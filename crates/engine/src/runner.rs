@@ -48,6 +48,15 @@ enum Verdict {
     Rest(Timestamp),
 }
 
+impl Verdict {
+    fn rest(self) -> Option<Timestamp> {
+        match self {
+            Verdict::GoOn => None,
+            Verdict::Rest(until) => Some(until),
+        }
+    }
+}
+
 impl Engine {
     /// Runs the lane until `end`.
     pub(crate) async fn run_lane(&self, lane: Lane, end: CancellationToken) {
@@ -65,10 +74,19 @@ impl Engine {
                 && look_at.is_none_or(|at| at <= now)
                 && self.holds_its_leases(now);
             if may_claim {
-                match jobs::claim(&self.store().db, lane, self.node(), now, now + LEASE, room as u32).await {
-                    Ok(claimed) => {
-                        look_at =
-                            if claimed.len() < room { Some(self.next_look(lane, now).await) } else { None };
+                // The jobs go on meanwhile: they hold connections of the pool, for one of which the
+                // claim may have to wait.
+                let claiming = self.claim(lane, now, room);
+                tokio::pin!(claiming);
+                let claimed = loop {
+                    tokio::select! {
+                        claimed = &mut claiming => break claimed,
+                        Some(verdict) = running.next() => rest_until = rest_until.max(Verdict::rest(verdict)),
+                    }
+                };
+                match claimed {
+                    Ok((claimed, look)) => {
+                        look_at = look;
                         running.extend(claimed.into_iter().map(|job| self.carry_out(job)));
                     }
                     Err(error) => {
@@ -81,15 +99,23 @@ impl Engine {
             let wake_at = rest_until.or(look_at).unwrap_or(now + idle);
             tokio::select! {
                 () = end.cancelled() => return,
-                Some(verdict) = running.next() => {
-                    if let Verdict::Rest(until) = verdict {
-                        rest_until = rest_until.max(Some(until));
-                    }
-                }
+                Some(verdict) = running.next() => rest_until = rest_until.max(Verdict::rest(verdict)),
                 () = woken.notified() => look_at = None,
                 () = self.sleep_until(wake_at), if running.len() * 2 <= at_once(lane) => look_at = None,
             }
         }
+    }
+
+    /// Claims up to `room` jobs; if there were fewer, says when to look again.
+    async fn claim(
+        &self,
+        lane: Lane,
+        now: Timestamp,
+        room: usize,
+    ) -> Result<(Vec<Job>, Option<Timestamp>), DbError> {
+        let claimed = jobs::claim(&self.store().db, lane, self.node(), now, now + LEASE, room as u32).await?;
+        let look = if claimed.len() < room { Some(self.next_look(lane, now).await) } else { None };
+        Ok((claimed, look))
     }
 
     async fn next_look(&self, lane: Lane, now: Timestamp) -> Timestamp {

@@ -7,14 +7,17 @@ use argon2::{
 };
 use aws_lc_rs::digest;
 use jiff::SignedDuration;
-use postroom_model::UserId;
+use postroom_model::{
+    UserId,
+    user::{Role, RoutingStatus},
+};
 use postroom_store::{
     DbError, Unit, sessions,
     users::{self, User},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::Engine;
+use crate::{Engine, desk::DeskError};
 
 /// A session ends this long after it began.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(12);
@@ -92,12 +95,18 @@ impl Engine {
         }
     }
 
-    /// Ends a session.
+    /// Ends a session. An agent who signs out takes nothing any more: off queue, and
+    /// what was being offered goes back to its queue.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn sign_out(&self, token: &str) -> Result<(), DbError> {
-        self.store().commit(Unit::new().with(sessions::delete(&hashed(token)))).await.map(drop)
+    pub async fn end_session(&self, by: &User, token: &SecretString) -> Result<(), DeskError> {
+        if by.routing_status != RoutingStatus::OffQueue && by.roles.contains(&Role::Agent) {
+            self.set_routing_status(by, RoutingStatus::OffQueue).await?;
+        }
+        let unit = Unit::new().with(sessions::delete(&hashed(token.expose_secret())));
+        self.store().commit(unit).await?;
+        Ok(())
     }
 
     /// Sets a person's password and ends their sessions.

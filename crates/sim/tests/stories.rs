@@ -1,7 +1,7 @@
 //! Stories of a client that talks to the simulator through its routers, in one
 //! process and in virtual time.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on should stop where it stands")]
+#![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -71,6 +71,15 @@ pub async fn find(db: &Db, id: FolderId) -> Result<Option<Folder>, DbError> {
     rows.into_iter().next().map(read).transpose()
 }
 
+/// The folders of all mailboxes.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list(db: &Db) -> Result<Vec<Folder>, DbError> {
+    let stmt = Stmt::new(select!("ORDER BY mailbox_id, name"), args![]);
+    db.query(stmt).await?.into_iter().map(read).collect()
+}
+
 /// The folders of a mailbox.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use postroom_model::{IntegrationId, Timestamp};
 use secrecy::SecretString;
 
-use crate::{DbError, Stmt, Store, args, seal};
+use crate::{Db, DbError, Stmt, Store, args, seal};
 
 /// A credential of an integration, in order of preference.
 #[derive(Debug, Clone)]
@@ -99,4 +99,33 @@ async fn list_credentials(store: &Store, id: IntegrationId) -> Result<Vec<Creden
         credentials.push(Credential { name, secret, expires_at });
     }
     Ok(credentials)
+}
+
+/// When a credential ends.
+#[derive(Debug, Clone)]
+pub struct Expiry {
+    /// The name of the integration.
+    pub integration: String,
+    /// The name of the credential.
+    pub credential: String,
+    /// When it ends.
+    pub at: Timestamp,
+}
+
+/// Every credential whose end is known, the next to end first; none is opened.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_expiries(db: &Db) -> Result<Vec<Expiry>, DbError> {
+    let stmt = Stmt::new(
+        "SELECT i.name, c.name, c.expires_at FROM credentials c JOIN integrations i ON i.id = c.integration_id \
+         WHERE c.expires_at IS NOT NULL ORDER BY c.expires_at, i.name, c.name",
+        args![],
+    );
+    let mut expiries = Vec::new();
+    for row in db.query(stmt).await? {
+        let mut c = row.columns();
+        expiries.push(Expiry { integration: c.next()?, credential: c.next()?, at: c.next()? });
+    }
+    Ok(expiries)
 }

@@ -62,6 +62,19 @@ pub async fn find_open(db: &Db, conversation: ConversationId) -> Result<Option<O
     db.query(stmt).await?.into_iter().next().map(read).transpose()
 }
 
+/// The open offers of an agent, the next to run out first.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_of_user(db: &Db, user: UserId) -> Result<Vec<Offer>, DbError> {
+    let stmt = Stmt::new(
+        "SELECT id, conversation_id, user_id, offered_at, deadline_at FROM offers \
+         WHERE state = 'open' AND user_id = $1 ORDER BY deadline_at, id",
+        args![user],
+    );
+    db.query(stmt).await?.into_iter().map(read).collect()
+}
+
 /// All open offers, the next to run out first.
 ///
 /// # Errors

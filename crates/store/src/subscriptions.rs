@@ -65,6 +65,15 @@ pub async fn find_by_path(db: &Db, path: &str) -> Result<Option<Subscription>, D
     rows.into_iter().next().map(read).transpose()
 }
 
+/// The subscriptions of all folders, newest first.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list(db: &Db) -> Result<Vec<Subscription>, DbError> {
+    let stmt = Stmt::new(select!("ORDER BY s.id DESC"), args![]);
+    db.query(stmt).await?.into_iter().map(read).collect()
+}
+
 /// The subscriptions of a folder, newest first.
 ///
 /// # Errors

@@ -195,3 +195,16 @@ pub async fn find_skill_name(db: &Db, id: SkillId) -> Result<Option<String>, DbE
     let rows = db.query(Stmt::new("SELECT name FROM skills WHERE id = $1", args![id])).await?;
     rows.into_iter().next().map(|row| row.columns().next()).transpose()
 }
+
+/// The names of all skills.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_skill_names(db: &Db) -> Result<BTreeMap<SkillId, String>, DbError> {
+    let mut names = BTreeMap::new();
+    for row in db.query(Stmt::new("SELECT id, name FROM skills", args![])).await? {
+        let mut c = row.columns();
+        names.insert(c.next()?, c.next()?);
+    }
+    Ok(names)
+}

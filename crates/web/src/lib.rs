@@ -2,14 +2,37 @@
 //!
 //! Writes only through `engine`; reads rows by `store`'s `find_` and `list_`.
 //! Every answer carries the headers of `headers`; every page needs a session of
-//! `session` and a role.
+//! `visitor` and a role. `router` is the only list of routes.
 
+mod assets;
+mod client;
+mod conversation;
+mod desk;
+mod failure;
+mod headers;
 mod hooks;
+mod language;
+mod ledger;
+mod live;
+mod login;
+mod mail;
+mod mailboxes;
+mod page;
+mod queues;
+mod router;
+mod site;
+mod story;
+mod texts;
+mod trace;
+mod tries;
+mod visitor;
 
-use axum::Router;
 use postroom_engine::Engine;
 use tokio_util::sync::CancellationToken;
 use url::Url;
+
+pub use client::Client;
+pub use router::router;
 
 /// What the web server is made of.
 pub struct Web {
@@ -19,9 +42,4 @@ pub struct Web {
     pub public_url: Url,
     /// Cancelled when the process ends: live connections are closed then.
     pub shutdown: CancellationToken,
-}
-
-/// The whole web server.
-pub fn router(web: Web) -> Router {
-    hooks::router(web.engine)
 }
