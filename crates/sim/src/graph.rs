@@ -24,11 +24,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 
 use crate::entra;
 use crate::figures::RequestLog;
+use crate::server::Root;
 use crate::simulator::Simulator;
 use crate::state::State;
 use answer::{Answer, Failure, Payload};
@@ -87,7 +88,7 @@ async fn serve(Extract(simulator): Extract<Simulator>, request: Request) -> Resp
         prefer: Prefer::parse(&head.headers),
         body: body.as_ref().map_or_else(|_| Bytes::new(), Clone::clone),
         now: simulator.state().now(),
-        graph_url: simulator.config.graph_url.clone(),
+        graph_url: graph_url(&simulator, &head.extensions),
         method: head.method,
         resource,
     };
@@ -103,6 +104,11 @@ async fn serve(Extract(simulator): Extract<Simulator>, request: Request) -> Resp
         Err(failure) => (None, Err(failure)),
     };
     respond(&simulator, &head.headers, &Noted { kind, method, mailbox }, place, outcome)
+}
+
+/// Where links in the answer begin: where the client asked, if that is known.
+fn graph_url(simulator: &Simulator, extensions: &Extensions) -> String {
+    extensions.get::<Root>().map_or_else(|| simulator.config.graph_url.clone(), |root| root.0.clone())
 }
 
 type Entered = Result<Option<Place>, Failure>;
