@@ -27,7 +27,7 @@ mod throttle;
 pub use clock::Clock;
 pub use config::{Config, MailboxConfig};
 pub use figures::{Figures, MailboxFigures, NotificationFigures, RequestLog};
-pub use outgoing::{InProcess, Outgoing, OutgoingError};
+pub use outgoing::{InProcess, Network, Outgoing, OutgoingError};
 pub use server::{Certificate, CertificateError, MICROSOFT_HOSTS, serve_proxy};
 pub use simulator::{MessageView, NoMailbox, Requests, Simulator};
 pub use switches::{DuplicatePolicy, Millis, Share, SwitchError, Switches};

@@ -102,15 +102,16 @@ impl Certificate {
             });
         }
         let made = Self::make(names)?;
+        let _stale = fs::remove_file(folder.join(NAMES_FILE));
         fs::create_dir_all(folder).map_err(|cause| CertificateError::Keep { path: folder.into(), cause })?;
-        for (file, text) in [
-            (KEY_FILE, &made.key_pem),
-            (CHAIN_FILE, &made.chain_pem),
-            (CA_FILE, &made.ca_pem),
-            (NAMES_FILE, &wanted),
+        for (file, text, mode) in [
+            (KEY_FILE, &made.key_pem, 0o600),
+            (CHAIN_FILE, &made.chain_pem, 0o644),
+            (CA_FILE, &made.ca_pem, 0o644),
+            (NAMES_FILE, &wanted, 0o644),
         ] {
             let path = folder.join(file);
-            write(&path, text).map_err(|cause| CertificateError::Keep { path, cause })?;
+            write(&path, text, mode).map_err(|cause| CertificateError::Keep { path, cause })?;
         }
         Ok(made)
     }
@@ -155,10 +156,10 @@ fn params(names: Vec<String>, common_name: &str) -> Result<CertificateParams, rc
     Ok(params)
 }
 
-/// Writes a file that only its owner may read.
-fn write(path: &Path, text: &str) -> io::Result<()> {
+/// Writes a file; `mode` says who may read it from its first byte on.
+fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(path)?;
     file.write_all(text.as_bytes())
 }
 

@@ -4,9 +4,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use anyhow::Context as _;
 use postroom_engine::Tasks;
-use postroom_sim::{Certificate, Clock, Config, Outgoing, Simulator, serve_proxy};
+use postroom_sim::{Certificate, Clock, Config, Network, Outgoing, Simulator, serve_proxy};
 
 use crate::{effects, server};
 
@@ -49,8 +48,10 @@ impl Served {
         let graph_url = format!("http://{}", graph.local_addr()?);
         let control_url = format!("http://{}", control.local_addr()?);
         let clock = effects::system_clock();
-        let outgoing = Outgoing::Network(client(&terms.trusted)?);
-        let mut config = Config::sample(Clock::new(move || clock.now()), outgoing);
+        let network = Network::trusting(&terms.trusted).map_err(|error| {
+            anyhow::anyhow!(error).context("--trust-ca must hold certificates in PEM form")
+        })?;
+        let mut config = Config::sample(Clock::new(move || clock.now()), Outgoing::Network(network));
         config.seed = u64::from_be_bytes(effects::system_entropy().bytes());
         config.graph_url = graph_url.clone();
         settle(&mut config);
@@ -94,18 +95,6 @@ pub(super) async fn start_proxy(
     let address = listener.local_addr()?;
     tasks.spawn(serve_proxy(listener, simulator, tasks.stopping().clone()));
     Ok(address)
-}
-
-/// The client that brings notifications to their subscribers.
-fn client(trusted: &str) -> anyhow::Result<reqwest::Client> {
-    let trusted = reqwest::Certificate::from_pem_bundle(trusted.as_bytes())
-        .context("--trust-ca must hold certificates in PEM form")?;
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .tls_certs_merge(trusted)
-        .build()
-        .context("the network can't be used")
 }
 
 fn report(served: io::Result<()>) {
