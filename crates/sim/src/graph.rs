@@ -21,7 +21,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State as Extract};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -57,6 +57,8 @@ impl Simulator {
     pub fn graph_router(&self) -> Router {
         Router::new()
             .route("/{tenant}/oauth2/v2.0/token", post(entra::token))
+            .route("/{tenant}/v2.0/.well-known/openid-configuration", get(entra::discovery::configuration))
+            .route("/common/discovery/instance", get(entra::discovery::instance))
             .fallback(serve)
             .layer(DefaultBodyLimit::disable())
             .with_state(self.clone())
