@@ -4,6 +4,8 @@
 //! of the real service. Source:
 //! <https://learn.microsoft.com/en-us/entra/identity-platform/v2-oauth2-client-creds-grant-flow>.
 
+pub(crate) mod discovery;
+
 use std::collections::BTreeMap;
 
 use axum::extract::{Path, State as Extract};

@@ -25,14 +25,15 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State as Extract};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 
 use crate::entra;
 use crate::figures::RequestLog;
+use crate::server::Root;
 use crate::simulator::Simulator;
 use crate::state::State;
 use answer::{Answer, Failure, Payload};
@@ -96,6 +97,8 @@ impl Simulator {
     pub fn graph_router(&self) -> Router {
         Router::new()
             .route("/{tenant}/oauth2/v2.0/token", post(entra::token))
+            .route("/{tenant}/v2.0/.well-known/openid-configuration", get(entra::discovery::configuration))
+            .route("/common/discovery/instance", get(entra::discovery::instance))
             .fallback(serve)
             .layer(DefaultBodyLimit::disable())
             .with_state(self.clone())
@@ -120,7 +123,7 @@ async fn serve(Extract(simulator): Extract<Simulator>, request: Request) -> Resp
     let (too_large, body) = (body.is_err(), body.unwrap_or_default());
     let now = simulator.state().now();
     let (path, query) = (head.uri.path().to_owned(), head.uri.query());
-    let graph_url = simulator.config.graph_url.clone();
+    let graph_url = graph_url(&simulator, &head.extensions);
     let call = Call::new(graph_url, head.method, &path, query, head.headers, body, now);
     one(&simulator, call, too_large).await.into_response()
 }
@@ -141,6 +144,11 @@ pub(crate) async fn one(simulator: &Simulator, call: Call, too_large: bool) -> A
         Err(failure) => (None, Err(failure)),
     };
     respond(simulator, &headers, &Noted { kind, method, mailbox }, place, outcome)
+}
+
+/// Where links in the answer begin: where the client asked, if that is known.
+fn graph_url(simulator: &Simulator, extensions: &Extensions) -> String {
+    extensions.get::<Root>().map_or_else(|| simulator.config.graph_url.clone(), |root| root.0.clone())
 }
 
 type Entered = Result<Option<Place>, Failure>;

@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -19,10 +19,42 @@ pub type InProcess =
 /// How notifications leave the simulator.
 #[derive(Clone)]
 pub enum Outgoing {
-    /// By HTTP. The client should follow no redirects: Microsoft 365 follows none.
-    Network(reqwest::Client),
+    /// By HTTP.
+    Network(Network),
     /// By a call in this process: no socket, works in virtual time.
     InProcess(InProcess),
+}
+
+/// An HTTP client that follows no redirects, as Microsoft 365 follows none, and uses no proxy.
+/// Cheap to clone. The system's CA certificates are read at the first request: that takes longer
+/// than everything else at the start of a simulator.
+#[derive(Clone)]
+pub struct Network {
+    trusted: Vec<reqwest::Certificate>,
+    client: Arc<OnceLock<reqwest::Client>>,
+}
+
+impl Network {
+    /// Trusts the CA certificates in `ca_pem` (may be empty) beside the system's.
+    ///
+    /// # Errors
+    /// When `ca_pem` does not hold certificates in PEM form.
+    pub fn trusting(ca_pem: &str) -> Result<Self, OutgoingError> {
+        let trusted = reqwest::Certificate::from_pem_bundle(ca_pem.as_bytes())?;
+        Ok(Self { trusted, client: Arc::default() })
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, OutgoingError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let made = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .tls_certs_merge(self.trusted.clone())
+            .build()?;
+        Ok(self.client.get_or_init(|| made))
+    }
 }
 
 impl Outgoing {
@@ -30,8 +62,8 @@ impl Outgoing {
     pub(crate) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, OutgoingError> {
         match self {
             Self::InProcess(call) => call(request).await,
-            Self::Network(client) => {
-                let answer = client.execute(request.try_into()?).await?;
+            Self::Network(network) => {
+                let answer = network.client()?.execute(request.try_into()?).await?;
                 let mut response = Response::new(Bytes::new());
                 *response.status_mut() = answer.status();
                 *response.headers_mut() = answer.headers().clone();

@@ -92,8 +92,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let store = system::open_store(&config, &effects::system_entropy()).await?;
     let transport = Transport::network(None)?;
     let (engine, tasks) = system::engine(store, transport, effects::system_clock(), Cpu::Pool, url.clone());
-    let free = SocketAddr::from(([127, 0, 0, 1], 0));
-    let served = sim::Served::start(&tasks, free, free, |config| {
+    let served = sim::Served::start(&tasks, sim::Terms::local(), |config| {
         config.allow_http_loopback = true;
         config.mailboxes =
             MAILBOXES.iter().map(|(address, name)| MailboxConfig::new(*address, *name)).collect();

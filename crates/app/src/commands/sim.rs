@@ -1,28 +1,48 @@
 //! `postroom sim`: the Microsoft 365 simulator alone, until it is told to end.
 
-use std::net::SocketAddr;
+mod served;
+
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
 use postroom_engine::{Cpu, Tasks};
-use postroom_sim::{Clock, Config, MailboxConfig, Outgoing, Simulator};
+use postroom_sim::{Certificate, MailboxConfig};
 use serde_json::json;
-use tokio::net::TcpListener;
 
-use crate::{effects, server};
+pub(crate) use served::{Served, Terms};
+
+use crate::server;
 
 /// How the simulator runs.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Address and port of Graph and the token endpoint; port 0 picks a free one.
+    /// Address and port of Graph and Entra ID without TLS; port 0 picks a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Address and port of Graph and Entra ID with TLS; port 0 picks a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    tls_listen: SocketAddr,
+    /// A further host name or IP address that the TLS certificate is for; may be repeated.
+    #[arg(long)]
+    tls_name: Vec<String>,
     /// Address and port of the control API and the pages; port 0 picks a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     control: SocketAddr,
+    /// Address and port of an HTTPS proxy that takes login.microsoftonline.com, graph.microsoft.com
+    /// and their kin to the simulator, and nothing else anywhere.
+    #[arg(long)]
+    proxy: Option<SocketAddr>,
+    /// A folder to keep the certificate and its CA in (ca.pem, server.pem, server.key), so that
+    /// clients must be told to trust it only once. Mailboxes are not kept.
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// CA certificates (PEM) to trust, beside the system's and the simulator's own, when
+    /// notifications are sent to https addresses.
+    #[arg(long)]
+    trust_ca: Option<PathBuf>,
     /// Where to write, as JSON, how it is reached, once it is up.
     #[arg(long)]
     ready: Option<PathBuf>,
@@ -40,11 +60,23 @@ pub struct Options {
 /// Runs the simulator.
 ///
 /// # Errors
-/// When a port is in use or the network can't be used.
+/// When a port is in use, a file can't be used or the network can't.
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let ended = server::ended();
     let tasks = Tasks::new(Cpu::Pool);
-    let served = Served::start(&tasks, options.listen, options.control, |config| {
+    let names = certificate_names(&options);
+    let certificate = match &options.state {
+        Some(folder) => Certificate::kept(folder, &names)?,
+        None => Certificate::make(&names)?,
+    };
+    let mut trusted = certificate.ca_pem().to_owned();
+    if let Some(path) = &options.trust_ca {
+        let further = std::fs::read_to_string(path)
+            .with_context(|| format!("--trust-ca {} can't be read", path.display()))?;
+        trusted.push_str(&further);
+    }
+    let terms = Terms { listen: options.listen, control: options.control, trusted };
+    let served = Served::start(&tasks, terms, |config| {
         config.latency = Duration::from_millis(options.latency_ms);
         config.allow_http_loopback = options.allow_http_loopback;
         if !options.mailbox.is_empty() {
@@ -53,9 +85,17 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         }
     })
     .await?;
+    let https = served.start_https(&tasks, options.tls_listen, certificate.clone()).await?;
+    let proxy = match options.proxy {
+        Some(address) => Some(served::start_proxy(&tasks, address, https).await?),
+        None => None,
+    };
     let facts = json!({
         "http": served.graph_url,
+        "https": format!("https://{https}"),
+        "ca_pem": certificate.ca_pem(),
         "control": served.control_url,
+        "proxy": proxy.map(|address| format!("http://{address}")),
         "token_endpoint": served.token_endpoint(),
         "tenant_id": served.config.tenant_id,
         "client_id": served.config.client_id,
@@ -71,51 +111,11 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A simulator that is served over the network of this machine.
-pub(crate) struct Served {
-    pub(crate) simulator: Simulator,
-    pub(crate) config: Config,
-    pub(crate) graph_url: String,
-    pub(crate) control_url: String,
-}
-
-impl Served {
-    /// Takes both ports and serves. `settle` may change what the sample tenant is made of.
-    pub(crate) async fn start(
-        tasks: &Tasks,
-        listen: SocketAddr,
-        control: SocketAddr,
-        settle: impl FnOnce(&mut Config),
-    ) -> anyhow::Result<Self> {
-        let graph = server::bind(listen).await?;
-        let control = server::bind(control).await?;
-        let graph_url = format!("http://{}", graph.local_addr()?);
-        let control_url = format!("http://{}", control.local_addr()?);
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .context("the network can't be used")?;
-        let clock = effects::system_clock();
-        let mut config = Config::sample(Clock::new(move || clock.now()), Outgoing::Network(client));
-        config.seed = u64::from_be_bytes(effects::system_entropy().bytes());
-        config.graph_url = graph_url.clone();
-        settle(&mut config);
-        let simulator = Simulator::new(config.clone());
-        serve(tasks, graph, simulator.graph_router());
-        serve(tasks, control, simulator.control_router());
-        let (delivering, stop) = (simulator.clone(), tasks.stopping().clone());
-        tasks.spawn(async move { delivering.run(stop).await });
-        Ok(Self { simulator, config, graph_url, control_url })
-    }
-
-    pub(crate) fn token_endpoint(&self) -> String {
-        format!("{}/{}/oauth2/v2.0/token", self.graph_url, self.config.tenant_id)
-    }
-}
-
-fn serve(tasks: &Tasks, listener: TcpListener, router: Router) {
-    tasks.spawn(server::serve(listener, router, None, tasks.stopping().clone()));
+/// The certificate is also for the address that is listened on, unless that is every address.
+fn certificate_names(options: &Options) -> Vec<String> {
+    let listened: IpAddr = options.tls_listen.ip();
+    let listened = (!listened.is_unspecified()).then(|| listened.to_string());
+    options.tls_name.iter().cloned().chain(listened).collect()
 }
 
 /// Writes the file in one piece: who waits for it never reads half of it.
