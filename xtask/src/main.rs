@@ -7,6 +7,7 @@
 mod assets;
 mod bench;
 mod cargo;
+mod conformance;
 mod demo;
 mod packages;
 mod postgres;
@@ -41,6 +42,12 @@ enum Command {
     Check,
     /// Fetch the browser assets that the pages embed.
     Assets,
+    /// Run Microsoft's official clients against the simulator and print what each can do.
+    Conformance {
+        /// Only the set that CI has room for.
+        #[arg(long)]
+        ci: bool,
+    },
     /// Measure; builds optimised.
     Bench {
         #[command(subcommand)]
@@ -54,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test => test::run(),
         Command::Check => test::check(),
         Command::Assets => assets::fetch(),
+        Command::Conformance { ci } => test::conformance(ci),
         Command::Bench { what } => bench::run(what),
     }
 }

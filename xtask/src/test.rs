@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use crate::{
     assets,
     cargo::{self, cargo},
+    conformance, demo,
     packages::{self, environment},
     postgres::{Server, Use},
 };
@@ -24,6 +25,19 @@ pub(crate) fn check() -> anyhow::Result<()> {
     cargo::run(&mut cargo(&["fmt", "--all", "--", "--check"]))
         .context("`cargo fmt --all` mends the format")?;
     cargo::run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
+}
+
+/// Microsoft's clients against the simulator of a debug build.
+pub(crate) fn conformance(is_ci: bool) -> anyhow::Result<()> {
+    assets::fetch()?;
+    cargo::run(&mut cargo(&["build", "--package", "postroom-app", "--bin", "postroom"]))?;
+    let target = demo::target()?;
+    conformance::run(&conformance::Options {
+        program: target.join("debug/postroom"),
+        scripts: crate::root().join("crates/sim/conformance"),
+        cache: target.join("conformance"),
+        is_ci,
+    })
 }
 
 /// Everything.

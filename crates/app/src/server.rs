@@ -8,8 +8,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use axum::{Router, serve::Listener};
+use axum::{
+    Router,
+    extract::{ConnectInfo, Request, connect_info::Connected},
+    middleware::map_request,
+    serve::{IncomingStream, Listener},
+};
 use postroom_engine::Tasks;
+use postroom_web::Client;
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -69,16 +75,39 @@ pub async fn stop(tasks: &Tasks) {
 
 /// Serves until `end`.
 pub async fn serve(listener: TcpListener, router: Router, tls: Option<Tls>, end: CancellationToken) {
+    let service = router.layer(map_request(name_client)).into_make_service_with_connect_info::<Peer>();
     let served = match tls {
-        None => axum::serve(listener, router).with_graceful_shutdown(end.cancelled_owned()).await,
+        None => axum::serve(listener, service).with_graceful_shutdown(end.cancelled_owned()).await,
         Some(tls) => {
             let listener = TlsListener { listener, tls };
-            axum::serve(listener, router).with_graceful_shutdown(end.cancelled_owned()).await
+            axum::serve(listener, service).with_graceful_shutdown(end.cancelled_owned()).await
         }
     };
     if let Err(error) = served {
         tracing::error!(error = %error, "The server has stopped serving");
     }
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy)]
+struct Peer(SocketAddr);
+
+impl Connected<IncomingStream<'_, TcpListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+impl Connected<IncomingStream<'_, TlsListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+/// Tells the pages who asks.
+async fn name_client(ConnectInfo(Peer(address)): ConnectInfo<Peer>, mut request: Request) -> Request {
+    request.extensions_mut().insert(Client(address.ip()));
+    request
 }
 
 /// A certificate that is read again when its files change.

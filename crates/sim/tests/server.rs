@@ -1,5 +1,7 @@
 //! The simulator over the network: TLS, links, the proxy.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::{
     Extension, Form,
-    extract::{ConnectInfo, State},
+    extract::State,
     http::StatusCode,
     response::{Html, IntoResponse as _, Redirect, Response},
 };
@@ -49,11 +49,11 @@ pub(crate) struct SignIn {
 pub(crate) async fn sign_in(
     State(site): State<Site>,
     visitor: Visitor,
-    client: Option<Extension<ConnectInfo<Client>>>,
+    client: Option<Extension<Client>>,
     jar: CookieJar,
     Form(form): Form<SignIn>,
 ) -> Result<Response, Failure> {
-    let client = client.map(|Extension(ConnectInfo(client))| client);
+    let client = client.map(|Extension(client)| client);
     let address = form.email.trim().to_lowercase();
     if let Err(wait) = site.tries.take(client, &address) {
         let problem = visitor.texts.count("login-too-many", wait.as_mins() + 1);

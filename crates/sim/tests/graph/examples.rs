@@ -33,6 +33,9 @@ const REPLY_ALL: (&str, u16, u16) = ("message-replyall.md", 200, 202);
 /// Examples that are no valid requests as they stand.
 const BROKEN: [(&str, &str); 1] = [("mailfolder-update.md", "a comma before the closing brace")];
 
+/// Properties that the schema of today no longer has.
+const GONE: [&str; 1] = ["notificationContentType"];
+
 struct Example {
     page: String,
     method: String,
@@ -58,7 +61,9 @@ fn examples(text: &str) -> Vec<Example> {
         let Some(asked) = request.take().filter(|asked| asked["page"] == block["page"]) else { continue };
         let (head, body) = parts(asked["text"].as_str().unwrap());
         let mut words = head[0].split_whitespace();
-        let kind = head.iter().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-type:").map(str::to_owned));
+        let kind = head
+            .iter()
+            .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-type:").map(str::to_owned));
         let (answer_head, answer) = parts(text);
         examples.push(Example {
             page: asked["page"].as_str().unwrap().to_owned(),
@@ -81,7 +86,8 @@ fn parts(text: &str) -> (Vec<&str>, String) {
 
 #[tokio::test(start_paused = true)]
 async fn the_documentation_s_examples_are_answered_as_documented() {
-    let Some(text) = published("graph/doc-examples.json", "the_documentation_s_examples_are_answered_as_documented")
+    let Some(text) =
+        published("graph/doc-examples.json", "the_documentation_s_examples_are_answered_as_documented")
     else {
         return;
     };
@@ -105,7 +111,8 @@ async fn the_documentation_s_examples_are_answered_as_documented() {
             false => &message,
         };
         let mut path = example.path.replace("/v1.0/me", USER).replace("{id}", id);
-        for word in path.clone().split('/').filter(|word| word.starts_with("AAMk") && word.ends_with("AAA=")) {
+        for word in path.clone().split('/').filter(|word| word.starts_with("AAMk") && word.ends_with("AAA="))
+        {
             path = path.replace(word, id);
         }
         let path = path.replace("7f105c7d-2dc5-4530-97cd-4e7ae6534c07", id);
@@ -114,20 +121,26 @@ async fn the_documentation_s_examples_are_answered_as_documented() {
             .replace("destinationId-value", "archive")
             .replace("address-value", "ann@customer.example")
             .replace("\"me/", "\"users/support@contoso.example/")
-            .replace("2016-11-2", "2026-03-0");
+            .replace("2016-11-20", "2026-03-03")
+            .replace("2016-11-22", "2026-03-04")
+            // Every mailbox of ours has this folder from the start.
+            .replace("Clutter", "Wishes");
         let headers = [("content-type", example.content_type.as_str())];
         let answer = client.send_raw(&example.method, &path, &headers, sent).await;
         let (status, answer) = (answer.status().as_u16(), body(answer).await);
-        let expected = STATUS.iter().chain([&REPLY_ALL]).find(|(page, documented, _)| {
-            *page == example.page && *documented == example.status
-        });
+        let expected = STATUS
+            .iter()
+            .chain([&REPLY_ALL])
+            .find(|(page, documented, _)| *page == example.page && *documented == example.status);
         let expected = expected.map_or(example.status, |(_, _, right)| *right);
         if status != expected {
             wrong.push(format!("{} {}: {status}, not {expected}: {answer}", example.page, example.path));
             continue;
         }
-        for key in example.answer.as_ref().and_then(Value::as_object).into_iter().flat_map(|answer| answer.keys()) {
-            if answer.get(key).is_none() && key != "@odata.type" {
+        for key in
+            example.answer.as_ref().and_then(Value::as_object).into_iter().flat_map(|answer| answer.keys())
+        {
+            if answer.get(key).is_none() && key != "@odata.type" && !GONE.contains(&&**key) {
                 wrong.push(format!("{} {}: no {key}", example.page, example.path));
             }
         }
