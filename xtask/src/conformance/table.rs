@@ -7,9 +7,11 @@ use super::Line;
 
 /// One row for each capability of each client, what failed with its reason, and what was left out.
 pub(super) fn render(lines: &[Line], left_out: &[&str]) -> String {
-    let wide =
-        |text: fn(&Line) -> &str| lines.iter().map(|line| text(line).chars().count()).max().unwrap_or(0);
-    let (client, capability) = (wide(|line| &line.client), wide(|line| &line.capability));
+    let wide = |head: &str, text: fn(&Line) -> &str| {
+        lines.iter().map(|line| text(line).chars().count()).fold(head.len(), usize::max)
+    };
+    let client = wide("client", |line| &line.client);
+    let capability = wide("capability", |line| &line.capability);
     let mut text = String::new();
     let mut row = |first: &str, second: &str, third: &str| {
         let _infallible = writeln!(text, "{first:client$}  {second:capability$}  {third}");
