@@ -2,6 +2,7 @@
 
 mod browser;
 mod desk;
+mod kills;
 mod laws;
 mod life;
 mod real_mail;
