@@ -133,3 +133,78 @@ impl Texts {
         self.bundle.format_pattern(pattern, args, &mut errors).into_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use postroom_model::{
+        conversation::ConversationState,
+        ledger::{MessageState, Reason, Step},
+        mailbox::MailboxHealth,
+        outbox::SendState,
+        user::RoutingStatus,
+    };
+
+    use super::*;
+
+    /// Each key with the variables it uses.
+    fn keys(source: &str) -> BTreeMap<String, BTreeSet<String>> {
+        let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut key = String::new();
+        for line in source.lines() {
+            if let Some((name, _)) =
+                line.split_once(" =").filter(|_| line.starts_with(|c: char| c.is_ascii_lowercase()))
+            {
+                key = name.to_owned();
+                assert!(keys.insert(key.clone(), BTreeSet::new()).is_none(), "{key} stands twice");
+            }
+            let used = line.split('$').skip(1).map(|rest| {
+                rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>()
+            });
+            keys.entry(key.clone()).or_default().extend(used);
+        }
+        keys.remove("");
+        keys
+    }
+
+    #[test]
+    fn both_languages_say_the_same_things() {
+        let (english, japanese) = (keys(ENGLISH), keys(JAPANESE));
+        assert!(english.len() > 100);
+        assert_eq!(english, japanese);
+    }
+
+    #[test]
+    fn every_word_of_the_model_has_a_text() {
+        let english = keys(ENGLISH);
+        let words = |kind: &str, words: Vec<&'static str>| {
+            for word in words {
+                assert!(english.contains_key(&format!("{kind}-{word}")), "{kind}-{word} is missing");
+            }
+        };
+        words("conversation", ConversationState::ALL.iter().map(|word| word.as_str()).collect());
+        words("message", MessageState::ALL.iter().map(|word| word.as_str()).collect());
+        words("reason", Reason::ALL.iter().map(|word| word.as_str()).collect());
+        words("step", Step::ALL.iter().map(|word| word.as_str()).collect());
+        words("health", MailboxHealth::ALL.iter().map(|word| word.as_str()).collect());
+        words("send", SendState::ALL.iter().map(|word| word.as_str()).collect());
+        words("status", RoutingStatus::ALL.iter().map(|word| word.as_str()).collect());
+    }
+
+    #[test]
+    fn every_text_that_a_template_asks_for_is_there() {
+        let english = keys(ENGLISH);
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let template = std::fs::read_to_string(&path).unwrap();
+            for call in ["page.t(\"", "page.count(\"", "page.with(\""] {
+                for rest in template.split(call).skip(1) {
+                    let key = rest.split('"').next().unwrap();
+                    assert!(english.contains_key(key), "{}: {key} is missing", path.display());
+                }
+            }
+        }
+    }
+}

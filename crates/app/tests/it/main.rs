@@ -5,5 +5,6 @@ mod desk;
 mod kills;
 mod laws;
 mod life;
+mod pages;
 mod real_mail;
 mod take_in;

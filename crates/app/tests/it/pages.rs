@@ -1,0 +1,187 @@
+//! The pages from a client's side, without a browser: who may see what, what every
+//! answer carries, and that no text is missing in either language.
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use postroom_app::world::{Ground, Plan, World, call};
+use postroom_model::user::RoutingStatus;
+use postroom_store::{conversations, queues, users};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::laws::{deliver, ledger, mail};
+use crate::take_in::connected;
+
+const SUPPORT: &str = "support@contoso.example";
+const PASSWORD: &str = "a good long password";
+/// Nobody, and one person for each role.
+const WHO: [&str; 4] = ["", "agent1", "supervisor", "admin"];
+
+/// A world with a mail that the agent has, and the paths that show it.
+struct Pages {
+    world: World,
+    cookies: Vec<String>,
+    conversation: String,
+    message: String,
+    queue: String,
+}
+
+impl Pages {
+    async fn open() -> anyhow::Result<Self> {
+        let world = World::start(Plan::sample(Ground::Virtual)).await?;
+        connected(&world).await?;
+        let hostile = "From: <b>Ann</b> <ann@customer.example>\r\nTo: support@contoso.example\r\n\
+            Subject: <script>alert(1)</script>\r\nMessage-ID: <1@customer.example>\r\n\
+            Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n\
+            <p onclick=\"alert(1)\">Hi<script>alert(1)</script></p><img src=\"https://elsewhere.example/p.gif\">\r\n\
+            --b\r\nContent-Type: text/html\r\nContent-Disposition: attachment; filename=\"a.html\"\r\n\r\n\
+            <script>alert(1)</script>\r\n--b--\r\n";
+        deliver(&world, SUPPORT, hostile);
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        world.settle().await?;
+        let row = ledger(world.db()).await?.remove(0);
+        let id = row.conversation.expect("it is in a conversation");
+        let agent = users::find_by_email(world.db(), "agent1@contoso.example").await?.expect("the agent");
+        world.engine().set_routing_status(&agent, RoutingStatus::OnQueue).await?;
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        world.engine().accept(&agent, id).await?;
+        let mut cookies = Vec::new();
+        for who in WHO {
+            let email = format!("{who}@contoso.example");
+            if who.is_empty() {
+                cookies.push(String::new());
+                continue;
+            }
+            let password = SecretString::from(PASSWORD);
+            world.engine().set_password(&email, password.clone()).await?;
+            let session = world.engine().sign_in(&email, &password).await?;
+            cookies.push(format!("postroom={}", session.token.expose_secret()));
+        }
+        let queue = conversations::find(world.db(), id).await?.expect("it is there").queue;
+        assert!(queues::find(world.db(), queue).await?.is_some());
+        Ok(Self {
+            world,
+            cookies,
+            conversation: id.to_string(),
+            message: row.id.to_string(),
+            queue: queue.to_string(),
+        })
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Response<Bytes>> {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request =
+            request.header("content-type", "application/x-www-form-urlencoded").body(Bytes::new())?;
+        Ok(call(self.world.router(), request).await?)
+    }
+
+    fn path(&self, pattern: &str) -> String {
+        pattern.replace("{c}", &self.conversation).replace("{m}", &self.message).replace("{q}", &self.queue)
+    }
+}
+
+/// Pages, and whether nobody, an agent, a supervisor and an administrator get them.
+const PAGES: [(&str, [u16; 4]); 17] = [
+    ("/login", [200, 303, 303, 303]),
+    ("/desk", [303, 200, 200, 403]),
+    ("/desk/panel", [303, 200, 200, 403]),
+    ("/desk/conversations/{c}", [303, 200, 200, 200]),
+    ("/desk/conversations/{c}/news", [303, 200, 200, 200]),
+    ("/mails/{m}/body", [303, 200, 200, 200]),
+    ("/mails/{m}/attachments/0", [303, 200, 200, 200]),
+    ("/queues", [303, 403, 200, 403]),
+    ("/queues/table", [303, 403, 200, 403]),
+    ("/queues/{q}", [303, 403, 200, 403]),
+    ("/queues/{q}/state", [303, 403, 200, 403]),
+    ("/mailboxes", [303, 403, 403, 200]),
+    ("/mailboxes/table", [303, 403, 403, 200]),
+    ("/ledger", [303, 403, 403, 200]),
+    ("/trace", [303, 403, 403, 200]),
+    ("/trace/{m}", [303, 403, 403, 200]),
+    ("/nowhere", [404, 404, 404, 404]),
+];
+
+#[tokio::test(start_paused = true)]
+async fn each_role_gets_its_pages_in_both_languages_and_no_others() -> anyhow::Result<()> {
+    let pages = Pages::open().await?;
+    for (pattern, expected) in PAGES {
+        for (who, (cookie, expected)) in WHO.iter().zip(pages.cookies.iter().zip(expected)) {
+            for language in ["en", "ja"] {
+                let headers = [("cookie", cookie.as_str()), ("accept-language", language)];
+                let answer = pages.ask(Method::GET, &pages.path(pattern), &headers).await?;
+                assert_eq!(answer.status(), expected, "{pattern} for {who:?}");
+                if pattern.contains("attachments") {
+                    // Given as it is, to be saved.
+                    continue;
+                }
+                let text = String::from_utf8_lossy(answer.body()).into_owned();
+                assert!(!text.contains("<script>alert"), "{pattern}: a mail's script stands in a page");
+                assert!(!text.contains("elsewhere.example"), "{pattern}: a page would ask elsewhere");
+                assert!(!text.contains("onclick"), "{pattern}: a mail's handler stands in a page");
+                // A text that is missing shows its key, one without its variable a brace.
+                let visible: String = text.split('>').filter_map(|part| part.split('<').next()).collect();
+                for key in
+                    ["nav-", "failure-", "status-", "step-", "reason-", "column-", "message-", "{$", "{ $"]
+                {
+                    assert!(!visible.contains(key), "{pattern} in {language}: {key} is shown");
+                }
+            }
+        }
+    }
+    pages.world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_says_what_a_browser_may_do_with_it() -> anyhow::Result<()> {
+    let pages = Pages::open().await?;
+    for (pattern, _) in PAGES {
+        for cookie in &pages.cookies {
+            let answer = pages.ask(Method::GET, &pages.path(pattern), &[("cookie", cookie)]).await?;
+            let header =
+                |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let policy = header("content-security-policy");
+            assert!(policy.contains("default-src 'none'"), "{pattern}: {policy}");
+            assert!(
+                !policy.contains("script-src 'unsafe") && !policy.contains("unsafe-eval"),
+                "{pattern}: {policy}"
+            );
+            assert_eq!(header("x-content-type-options"), "nosniff", "{pattern}");
+            assert!(header("cache-control").contains("no-store"), "{pattern}: {}", header("cache-control"));
+            assert!(!header("x-request-id").is_empty(), "{pattern}");
+        }
+    }
+    let agent = &pages.cookies[1];
+    let frame = pages.ask(Method::GET, &pages.path("/mails/{m}/body"), &[("cookie", agent)]).await?;
+    let policy = frame.headers()["content-security-policy"].to_str()?;
+    assert!(policy.contains("sandbox") && !policy.contains("allow-scripts"), "{policy}");
+    let saved = pages.ask(Method::GET, &pages.path("/mails/{m}/attachments/0"), &[("cookie", agent)]).await?;
+    assert!(saved.headers()["content-disposition"].to_str()?.starts_with("attachment"));
+    pages.world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_form_of_another_site_changes_nothing() -> anyhow::Result<()> {
+    let pages = Pages::open().await?;
+    let agent = pages.cookies[1].as_str();
+    for path in
+        ["/desk/status", "/desk/conversations/{c}/wrap-up", "/desk/conversations/{c}/reply", "/logout"]
+    {
+        let foreign =
+            [("cookie", agent), ("origin", "https://elsewhere.example"), ("sec-fetch-site", "cross-site")];
+        let answer = pages.ask(Method::POST, &pages.path(path), &foreign).await?;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{path}");
+    }
+    let desk = pages.ask(Method::GET, "/desk", &[("cookie", agent)]).await?;
+    assert_eq!(desk.status(), StatusCode::OK, "the session stands");
+    let other = deliver(&pages.world, SUPPORT, mail("ben@customer.example", SUPPORT, "Two", ""));
+    assert!(!other.graph_id.is_empty());
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    pages.world.assert_quiet().await
+}
