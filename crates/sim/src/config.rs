@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::outgoing::Outgoing;
+use crate::switches::Switches;
 
 /// Everything a [`Simulator`](crate::Simulator) needs to know and may do.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub struct Config {
     pub seed: u64,
     /// How long each Graph request takes. Also the switch `latency_ms`.
     pub latency: Duration,
+    /// The switches at the start; `latency` counts before theirs.
+    pub switches: Switches,
     /// How notifications leave the simulator.
     pub outgoing: Outgoing,
     /// Root under which clients reach the Graph router, without a slash at the end; begins every link in answers.
@@ -24,8 +27,6 @@ pub struct Config {
     pub client_id: String,
     /// Secret of that application.
     pub client_secret: String,
-    /// Life of an access token.
-    pub token_lifetime: Duration,
     /// Mailboxes of the tenant.
     pub mailboxes: Vec<MailboxConfig>,
     /// Accepts `http` notification URLs when their host is a loopback address. Microsoft 365 wants https.
@@ -60,12 +61,12 @@ impl Config {
             clock,
             seed: 1,
             latency: Duration::ZERO,
+            switches: Switches::default(),
             outgoing,
             graph_url: "https://graph.microsoft.com".into(),
             tenant_id: "11111111-1111-1111-1111-111111111111".into(),
             client_id: "22222222-2222-2222-2222-222222222222".into(),
             client_secret: "sample~secret-of-the-simulator".into(),
-            token_lifetime: Duration::from_secs(3599),
             mailboxes: vec![support, MailboxConfig::new("sales@contoso.example", "Contoso Sales")],
             allow_http_loopback: false,
         }

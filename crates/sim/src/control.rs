@@ -1,164 +1,131 @@
 //! The control API, on a port of its own: what a person or a test does to the
 //! world that Microsoft would not let them do.
+//!
+//! Handlers only translate between HTTP and the methods of the simulator. Each one
+//! stands in the OpenAPI document, `GET /openapi.json`.
 
-use std::time::Duration;
+mod tenant;
+mod world;
 
-use axum::extract::{DefaultBodyLimit, Path, State as Extract};
+use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::get;
 use axum::{Json, Router};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::{Info, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::figures::Figures;
+use crate::administration::AdminError;
 use crate::pages;
-use crate::simulator::{NoMailbox, Requests, Simulator};
-use crate::switches::Switches;
+use crate::simulator::{NoMailbox, Simulator};
+use crate::switches::SwitchError;
 
 /// Largest mail that is taken.
 const MAIL_LIMIT: usize = 160 * 1024 * 1024;
 
 impl Simulator {
-    /// Serves the control API (`/v1/…`) and the pages where a person writes as a customer (`/`).
+    /// Serves the control API (`/v1/…`), its OpenAPI document (`/openapi.json`) and the pages where a
+    /// person writes as a customer (`/`).
     pub fn control_router(&self) -> Router {
-        Router::new()
-            .route("/v1/mailboxes", get(mailboxes))
-            .route("/v1/mailboxes/{address}/messages", post(deliver).get(messages))
-            .route("/v1/mailboxes/{address}/burst", post(burst))
-            .route("/v1/mailboxes/{address}/lifecycle/{event}", post(lifecycle))
-            .route("/v1/outside", get(outside_addresses))
-            .route("/v1/outside/{address}", get(outside))
-            .route("/v1/requests", get(requests).delete(reset))
-            .route("/v1/figures", get(figures))
-            .route("/v1/switches", get(switches))
-            .route("/v1/switches/{name}", put(switch))
-            .route("/v1/clock", post(clock).get(time))
+        let (router, document) = api();
+        router
+            .route("/openapi.json", get(move || async move { Json(document) }))
             .merge(pages::router())
             .layer(DefaultBodyLimit::max(MAIL_LIMIT))
             .with_state(self.clone())
     }
 }
 
+fn api() -> (Router<Simulator>, OpenApi) {
+    let mut document = OpenApi::default();
+    document.info = Info::new("Microsoft 365 simulator: control API", env!("CARGO_PKG_VERSION"));
+    OpenApiRouter::with_openapi(document)
+        .routes(routes!(world::deliver, world::messages))
+        .routes(routes!(world::burst))
+        .routes(routes!(world::fill))
+        .routes(routes!(world::lifecycle))
+        .routes(routes!(world::outside_addresses))
+        .routes(routes!(world::outside))
+        .routes(routes!(world::requests, world::reset))
+        .routes(routes!(world::figures))
+        .routes(routes!(world::switches))
+        .routes(routes!(world::switch))
+        .routes(routes!(world::mailbox_switches))
+        .routes(routes!(world::mailbox_switch))
+        .routes(routes!(world::profile))
+        .routes(routes!(world::time, world::clock))
+        .routes(routes!(tenant::mailboxes, tenant::add_mailbox))
+        .routes(routes!(tenant::change_mailbox))
+        .routes(routes!(tenant::applications, tenant::add_application))
+        .routes(routes!(tenant::application, tenant::change_application))
+        .routes(routes!(tenant::add_secret))
+        .routes(routes!(tenant::expire_secret))
+        .routes(routes!(tenant::add_certificate))
+        .routes(routes!(tenant::add_federation))
+        .routes(routes!(tenant::remove_credential))
+        .routes(routes!(tenant::set_roles))
+        .routes(routes!(tenant::set_policies))
+        .routes(routes!(tenant::set_assignments))
+        .routes(routes!(tenant::roll_keys))
+        .split_for_parts()
+}
+
+/// What is wrong with a request, in words.
+#[derive(Serialize, ToSchema)]
+struct Problem {
+    error: String,
+}
+
+fn problem(status: StatusCode, error: &dyn std::error::Error) -> Response {
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    (status, Json(Problem { error: format!("{error}{cause}") })).into_response()
+}
+
 impl IntoResponse for NoMailbox {
     fn into_response(self) -> Response {
-        (StatusCode::NOT_FOUND, Json(json!({ "error": self.to_string() }))).into_response()
+        problem(StatusCode::NOT_FOUND, &self)
     }
 }
 
-async fn mailboxes(Extract(simulator): Extract<Simulator>) -> Json<Vec<String>> {
-    Json(simulator.mailboxes())
-}
-
-async fn messages(
-    Extract(simulator): Extract<Simulator>,
-    Path(address): Path<String>,
-) -> Result<Json<Value>, NoMailbox> {
-    Ok(Json(json!({ "messages": simulator.messages(&address)? })))
-}
-
-async fn deliver(
-    Extract(simulator): Extract<Simulator>,
-    Path(address): Path<String>,
-    mime: Bytes,
-) -> Result<(StatusCode, Json<Value>), NoMailbox> {
-    let at = simulator.state().now();
-    let id = simulator.deliver(&address, mime)?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": id, "at": at }))))
-}
-
-/// Many mails at once.
-#[derive(Deserialize)]
-struct Burst {
-    /// The mails as base64, each with its own headers.
-    mails: Vec<String>,
-}
-
-async fn burst(
-    Extract(simulator): Extract<Simulator>,
-    Path(address): Path<String>,
-    Json(burst): Json<Burst>,
-) -> Response {
-    let mails: Result<Vec<Vec<u8>>, _> = burst.mails.iter().map(|mail| STANDARD.decode(mail)).collect();
-    let Ok(mails) = mails else {
-        let error = json!({ "error": "each of the mails must be base64" });
-        return (StatusCode::BAD_REQUEST, Json(error)).into_response();
-    };
-    let at = simulator.state().now();
-    let ids: Result<Vec<String>, NoMailbox> =
-        mails.into_iter().map(|mail| simulator.deliver(&address, mail)).collect();
-    match ids {
-        Ok(ids) => (StatusCode::CREATED, Json(json!({ "ids": ids, "at": at }))).into_response(),
-        Err(error) => error.into_response(),
+impl IntoResponse for SwitchError {
+    fn into_response(self) -> Response {
+        let is_absent = matches!(self, Self::Mailbox(_));
+        problem(if is_absent { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST }, &self)
     }
 }
 
-async fn lifecycle(
-    Extract(simulator): Extract<Simulator>,
-    Path((address, event)): Path<(String, String)>,
-) -> Result<StatusCode, NoMailbox> {
-    simulator.lifecycle(&address, &event)?;
-    Ok(StatusCode::NO_CONTENT)
+impl IntoResponse for AdminError {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::NoApplication(_) | Self::NoCredential(_) | Self::NoMailbox(_) => StatusCode::NOT_FOUND,
+            Self::MailboxExists(_) => StatusCode::CONFLICT,
+            Self::NoAddress(_) | Self::NoRole { .. } | Self::Certificate(_) => StatusCode::BAD_REQUEST,
+            Self::Key(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        problem(status, &self)
+    }
 }
 
-async fn outside_addresses(Extract(simulator): Extract<Simulator>) -> Json<Vec<String>> {
-    Json(simulator.outside_addresses())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn outside(Extract(simulator): Extract<Simulator>, Path(address): Path<String>) -> Json<Value> {
-    let mails: Vec<String> = simulator.outside(&address).iter().map(|mime| STANDARD.encode(mime)).collect();
-    Json(json!({ "address": address, "messages": mails }))
-}
-
-async fn requests(Extract(simulator): Extract<Simulator>) -> Json<Requests> {
-    Json(simulator.requests())
-}
-
-async fn figures(Extract(simulator): Extract<Simulator>) -> Json<Figures> {
-    Json(simulator.figures())
-}
-
-async fn reset(Extract(simulator): Extract<Simulator>) -> StatusCode {
-    simulator.reset_requests();
-    StatusCode::NO_CONTENT
-}
-
-async fn switches(Extract(simulator): Extract<Simulator>) -> Json<Switches> {
-    Json(simulator.switches())
-}
-
-async fn switch(
-    Extract(simulator): Extract<Simulator>,
-    Path(name): Path<String>,
-    Json(value): Json<Value>,
-) -> Response {
-    match simulator.set_switch(&name, value) {
-        Ok(()) => Json(simulator.switches()).into_response(),
-        Err(error) => {
-            let cause =
-                std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            let error = json!({ "error": format!("{error}{cause}") });
-            (StatusCode::BAD_REQUEST, Json(error)).into_response()
+    #[test]
+    fn every_operation_is_described() {
+        let document = serde_json::to_value(api().1).unwrap();
+        let operations: Vec<_> = document["paths"]
+            .as_object()
+            .unwrap()
+            .values()
+            .flat_map(|path| path.as_object().unwrap().values())
+            .filter(|operation| operation.is_object())
+            .collect();
+        assert!(operations.len() > 30, "{}", operations.len());
+        for operation in operations {
+            assert!(operation["summary"].is_string() && operation["responses"].is_object(), "{operation}");
         }
     }
-}
-
-/// How far to move the clock.
-#[derive(Deserialize)]
-struct Advance {
-    /// Seconds, forward only.
-    advance_s: u64,
-}
-
-async fn clock(Extract(simulator): Extract<Simulator>, Json(advance): Json<Advance>) -> Json<Value> {
-    simulator.advance(Duration::from_secs(advance.advance_s));
-    time(Extract(simulator)).await
-}
-
-async fn time(Extract(simulator): Extract<Simulator>) -> Json<Value> {
-    let now = simulator.state().now();
-    Json(json!({ "now": now }))
 }

@@ -23,7 +23,7 @@ pub struct Figures {
     pub by_mailbox: BTreeMap<String, MailboxFigures>,
     /// Most requests that one mailbox had in flight at a time, a refused one included.
     pub max_in_flight: u32,
-    /// Requests refused because their mailbox already had four in flight.
+    /// Requests that began before a wait was over which a refusal had asked for.
     pub violations: u64,
     /// Notifications.
     pub notifications: NotificationFigures,
@@ -36,7 +36,7 @@ pub struct MailboxFigures {
     pub total: u64,
     /// Most requests in flight at a time.
     pub max_in_flight: u32,
-    /// Requests refused because four were in flight.
+    /// Requests that began before a wait was over which a refusal had asked for.
     pub violations: u64,
 }
 

@@ -5,6 +5,7 @@
 //! handshake of a subscription waits for somebody. Rule kept: whatever comes in
 //! gets an answer of the real service's form, never a panic.
 
+mod access;
 pub(crate) mod answer;
 mod attachments;
 mod batch;
@@ -21,21 +22,29 @@ mod query;
 mod replies;
 mod subscriptions;
 
+use std::future;
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State as Extract};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use futures_util::stream;
-use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
+use futures_util::stream::{self, StreamExt as _};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
+use uuid::Uuid;
 
+use crate::clock::later;
 use crate::entra;
 use crate::figures::RequestLog;
 use crate::server::Root;
 use crate::simulator::Simulator;
-use crate::state::State;
+use crate::state::{Grant, State};
+use crate::switches::{ErrorShape, RetryAfter, Switches};
+use crate::throttle::{Ban, Excess, Scope, after_seconds};
 use answer::{Answer, Failure, Payload};
 use path::{Resource, UserResource};
 use query::{Prefer, Query};
@@ -57,6 +66,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     pub(crate) now: Timestamp,
     pub(crate) graph_url: String,
+    /// What its token stands for, once that is known.
+    pub(crate) grant: Option<Arc<Grant>>,
 }
 
 impl Call {
@@ -82,7 +93,13 @@ impl Call {
             body,
             now,
             graph_url,
+            grant: None,
         }
+    }
+
+    /// The application that asks.
+    pub(crate) fn client_id(&self) -> Uuid {
+        self.grant.as_ref().map(|grant| grant.client_id).unwrap_or_default()
     }
 
     /// The link to the next page, when a page ends before the last of `total` elements.
@@ -97,7 +114,11 @@ impl Simulator {
     pub fn graph_router(&self) -> Router {
         Router::new()
             .route("/{tenant}/oauth2/v2.0/token", post(entra::token))
+            .route("/{tenant}/oauth2/token", post(entra::token))
             .route("/{tenant}/v2.0/.well-known/openid-configuration", get(entra::discovery::configuration))
+            .route("/{tenant}/.well-known/openid-configuration", get(entra::discovery::configuration))
+            .route("/{tenant}/discovery/v2.0/keys", get(entra::discovery::keys))
+            .route("/{tenant}/discovery/keys", get(entra::discovery::keys))
             .route("/common/discovery/instance", get(entra::discovery::instance))
             .fallback(serve)
             .layer(DefaultBodyLimit::disable())
@@ -108,14 +129,17 @@ impl Simulator {
 /// A place in the gate of a mailbox, given back when dropped.
 struct Place {
     simulator: Simulator,
-    mailbox: String,
+    scope: Scope,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.simulator.state().gate.leave(&self.mailbox);
+        self.simulator.state().gate.leave(&self.scope);
     }
 }
+
+/// How long a refusal may be on its way over a network before its client is held to it.
+const ON_ITS_WAY: Duration = Duration::from_millis(250);
 
 async fn serve(Extract(simulator): Extract<Simulator>, request: Request) -> Response {
     let (head, body) = request.into_parts();
@@ -123,86 +147,124 @@ async fn serve(Extract(simulator): Extract<Simulator>, request: Request) -> Resp
     let (too_large, body) = (body.is_err(), body.unwrap_or_default());
     let now = simulator.state().now();
     let (path, query) = (head.uri.path().to_owned(), head.uri.query());
-    let graph_url = graph_url(&simulator, &head.extensions);
+    let root = head.extensions.get::<Root>();
+    // Only what comes over a network has a root of its own.
+    let grace = if root.is_some() { ON_ITS_WAY } else { Duration::ZERO };
+    let graph_url = root.map_or_else(|| simulator.config.graph_url.clone(), |root| root.0.clone());
     let call = Call::new(graph_url, head.method, &path, query, head.headers, body, now);
-    one(&simulator, call, too_large).await.into_response()
+    one(&simulator, call, too_large).await.into_response(&simulator, grace)
 }
 
 /// Has one request answered, alone or as a part of a batch.
-pub(crate) async fn one(simulator: &Simulator, call: Call, too_large: bool) -> Answered {
+pub(crate) async fn one(simulator: &Simulator, mut call: Call, too_large: bool) -> Answered {
     let kind = call.resource.kind(&call.method);
     let method = call.method.to_string();
-    let (mailbox, entered) = enter(simulator, &call, kind, &call.headers, too_large);
+    let Entered { scope, place, outcome } = enter(simulator, &mut call, kind, too_large);
     let headers = call.headers.clone();
-    let (place, outcome) = match entered {
-        Ok(place) => {
-            let latency = simulator.state().switches.latency.duration();
+    let outcome = match outcome {
+        Ok(()) => {
+            let latency = {
+                let state = simulator.state();
+                let mailbox = scope.as_ref().map_or("", |(_, mailbox)| mailbox.as_str());
+                state.board.of(mailbox).latency.duration()
+            };
             tokio::time::sleep(latency).await;
             let now = simulator.state().now();
-            (place, carry_out(simulator, Call { now, ..call }).await)
+            carry_out(simulator, Call { now, ..call }).await
         }
-        Err(failure) => (None, Err(failure)),
+        Err(failure) => Err(failure),
     };
-    respond(simulator, &headers, &Noted { kind, method, mailbox }, place, outcome)
+    respond(simulator, &headers, &Noted { kind, method, scope }, place, outcome)
 }
 
-/// Where links in the answer begin: where the client asked, if that is known.
-fn graph_url(simulator: &Simulator, extensions: &Extensions) -> String {
-    extensions.get::<Root>().map_or_else(|| simulator.config.graph_url.clone(), |root| root.0.clone())
+/// How a request came through the gate.
+struct Entered {
+    /// The budget it draws on, if it names a mailbox that exists.
+    scope: Option<Scope>,
+    place: Option<Place>,
+    outcome: Result<(), Failure>,
 }
 
-type Entered = Result<Option<Place>, Failure>;
-
-/// What can be refused before the request is looked at: token, size, limits, weather.
-fn enter(
-    simulator: &Simulator,
-    call: &Call,
-    kind: &'static str,
-    headers: &HeaderMap,
-    too_large: bool,
-) -> (Option<String>, Entered) {
+/// What can be refused before the request is looked at: token, size, limits, weather, leave.
+fn enter(simulator: &Simulator, call: &mut Call, kind: &'static str, too_large: bool) -> Entered {
     let mut state = simulator.state();
-    if let Err(failure) = check_token(&state, call.now, headers) {
-        return (None, Err(failure));
-    }
-    let Resource::User(user, _) = &call.resource else {
-        return (None, if too_large { Err(Failure::too_large()) } else { Ok(None) });
+    let outside = |outcome| Entered { scope: None, place: None, outcome };
+    let grant = match check_token(&state, call.now, &call.headers) {
+        Ok(grant) => grant,
+        Err(failure) => return outside(Err(failure)),
     };
-    let Some(mailbox) = state.find_user(user).and_then(|at| state.mailboxes.get(at)) else {
-        let is_directory = matches!(&call.resource, Resource::User(_, UserResource::Profile));
+    call.grant = Some(Arc::clone(&grant));
+    let Resource::User(user, resource) = &call.resource else {
+        return outside(if too_large { Err(Failure::too_large()) } else { access::directory(call, &grant) });
+    };
+    let Some(mailbox) = state.find_user(user) else {
+        let is_directory = matches!(resource, UserResource::Profile);
         let failure = if is_directory { Failure::no_directory_user(user) } else { Failure::no_user(user) };
-        return (None, Err(failure));
+        return outside(Err(failure));
     };
-    let mailbox = mailbox.address.clone();
-    let Some(in_flight) = state.gate.enter(&mailbox) else {
-        state.record.figures.note_in_flight(&mailbox, crate::throttle::CONCURRENCY + 1);
-        state.record.figures.note_violation(&mailbox);
-        return (Some(mailbox), Err(Failure::too_many_at_once()));
+    let address = state.mailboxes.get(mailbox).map(|owner| owner.address.clone()).unwrap_or_default();
+    let scope: Scope = (grant.client_id, address.clone());
+    if state.gate.is_violation(&scope, call.now) {
+        state.record.figures.note_violation(&address);
+    }
+    let upload = if call.method == Method::GET { 0 } else { call.body.len() as u64 };
+    // One lock, two parts of what it guards.
+    let State { gate, board, .. } = &mut *state;
+    let place = match gate.enter(&scope, call.now, upload, board.of(&address)) {
+        Ok(in_flight) => {
+            state.record.figures.note_in_flight(&address, in_flight);
+            Place { simulator: simulator.clone(), scope: scope.clone() }
+        }
+        Err(excess) => {
+            if excess == Excess::Concurrency {
+                let most = state.board.of(&address).throttle_concurrency.0;
+                state.record.figures.note_in_flight(&address, most.saturating_add(1));
+            }
+            return Entered { scope: Some(scope), place: None, outcome: Err(Failure::exceeds(excess)) };
+        }
     };
-    state.record.figures.note_in_flight(&mailbox, in_flight);
-    let (throttle, error) = (state.switches.throttle.rate(), state.switches.error.rate());
     let outcome = if too_large {
         Err(Failure::too_large())
-    } else if state.random.strikes(&mailbox, kind, throttle) {
-        Err(Failure::throttled("Application is over its RequestRate limit."))
-    } else if state.random.strikes(&format!("{mailbox} weather"), kind, error) {
-        Err(Failure::unavailable())
     } else {
-        Ok(())
+        weather(&mut state, &address).and_then(|()| access::mailbox(&state, call, mailbox, &grant))
     };
+    tracing::trace!(kind, mailbox = address, "A request came in");
     drop(state);
-    let place = Place { simulator: simulator.clone(), mailbox: mailbox.clone() };
-    (Some(mailbox), outcome.map(|()| Some(place)))
+    Entered { scope: Some(scope), place: Some(place), outcome }
 }
 
-fn check_token(state: &State, now: Timestamp, headers: &HeaderMap) -> Result<(), Failure> {
+/// Failures of the service that have nothing to do with the request.
+fn weather(state: &mut State, mailbox: &str) -> Result<(), Failure> {
+    let switches = state.board.of(mailbox);
+    if state.random.strikes(mailbox, "throttle.rate", &switches.throttle) {
+        let wait = switches.throttle_wait.0;
+        return Err(Failure::throttled("Application is over its RequestRate limit.", wait));
+    }
+    if state.random.strikes(mailbox, "error.rate", &switches.error) {
+        let fate = state.random.roll(mailbox, "error.statuses");
+        return Err(Failure::weather(switches.error_statuses.pick(fate)));
+    }
+    Ok(())
+}
+
+fn check_token(state: &State, now: Timestamp, headers: &HeaderMap) -> Result<Arc<Grant>, Failure> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let Some(value) = value else { return Err(Failure::token("Access token is empty.")) };
     let token = value.strip_prefix("Bearer ").unwrap_or_default();
-    match state.tokens.get(token) {
-        Some(expires) if *expires > now => Ok(()),
-        Some(_) => Err(Failure::token("Lifetime validation failed, the token is expired.")),
-        None => Err(Failure::token("IDX14100: JWT is not well formed, there are no dots (.).")),
+    let grant = state.tokens.get(token).ok_or_else(|| {
+        let is_jwt = token.split('.').count() == 3;
+        Failure::token(if is_jwt {
+            "Access token validation failure. Invalid audience."
+        } else {
+            "IDX14100: JWT is not well formed, there are no dots (.)."
+        })
+    })?;
+    if grant.expires <= now {
+        return Err(Failure::token("Lifetime validation failed, the token is expired."));
+    }
+    match grant.revoked {
+        Some(since) => Err(Failure::revoked(since, grant.knows_claims)),
+        None => Ok(Arc::clone(grant)),
     }
 }
 
@@ -222,11 +284,12 @@ async fn carry_out(simulator: &Simulator, call: Call) -> Result<Answer, Failure>
 fn answer(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     use UserResource as U;
     state.finish_sending();
+    refuse_over_quota(state, call)?;
     match (call.method.as_str(), &call.resource) {
-        ("GET", Resource::Subscriptions) => Ok(subscriptions::list(state, call)),
+        ("GET", Resource::Subscriptions) => subscriptions::list(state, call),
         ("GET", Resource::Subscription(id)) => subscriptions::get(state, call, id),
-        ("DELETE", Resource::Subscription(id)) => subscriptions::delete(state, id),
-        ("POST", Resource::Reauthorize(id)) => subscriptions::reauthorize(state, id),
+        ("DELETE", Resource::Subscription(id)) => subscriptions::delete(state, call, id),
+        ("POST", Resource::Reauthorize(id)) => subscriptions::reauthorize(state, call, id),
         ("GET", Resource::Users) => folders::users(state, call),
         (
             _,
@@ -277,11 +340,21 @@ fn answer(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     }
 }
 
+/// A mailbox over its quota takes nothing and often gives nothing either.
+fn refuse_over_quota(state: &State, call: &Call) -> Result<(), Failure> {
+    let Resource::User(user, resource) = &call.resource else { return Ok(()) };
+    let is_full = state.find_user(user).is_some_and(|mailbox| state.switches(mailbox).mailbox_quota);
+    if is_full && !matches!(resource, UserResource::Profile | UserResource::Settings) {
+        return Err(Failure::quota(call.method == Method::GET));
+    }
+    Ok(())
+}
+
 /// What the log says of a request.
 struct Noted {
     kind: &'static str,
     method: String,
-    mailbox: Option<String>,
+    scope: Option<Scope>,
 }
 
 /// An answer that is ready to be written.
@@ -289,6 +362,8 @@ pub(crate) struct Answered {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) bytes: Bytes,
+    /// Waits that count from when the client has read them.
+    pub(crate) bans: Vec<Ban>,
     place: Option<Place>,
 }
 
@@ -298,17 +373,27 @@ impl Answered {
         kind.is_some_and(|kind| kind.starts_with("application/json"))
     }
 
-    fn into_response(self) -> Response {
-        let Self { status, headers, bytes, place } = self;
+    fn into_response(self, simulator: &Simulator, grace: Duration) -> Response {
+        let Self { status, headers, bytes, bans, place } = self;
         if bytes.is_empty() {
             return (status, headers).into_response();
         }
-        // The place is given back when the body is handed out, just before it is written.
-        let body = Body::from_stream(stream::once(async move {
+        let simulator = simulator.clone();
+        // The place is given back when the body is handed out, just before it is written; the waits
+        // count from when it was taken to its end.
+        let body = stream::once(async move {
             drop(place);
-            Ok::<Bytes, std::convert::Infallible>(bytes)
-        }));
-        (status, headers, body).into_response()
+            Some(Ok::<Bytes, std::convert::Infallible>(bytes))
+        });
+        let end = stream::once(async move {
+            if !bans.is_empty() {
+                let mut state = simulator.state();
+                let from = later(state.now(), grace);
+                bans.into_iter().for_each(|ban| state.gate.ban(ban, from));
+            }
+            None
+        });
+        (status, headers, Body::from_stream(body.chain(end).filter_map(future::ready))).into_response()
     }
 }
 
@@ -323,61 +408,117 @@ fn respond(
     let (now, request) = (state.now(), state.random.guid());
     let client_request = asked.get("client-request-id").and_then(|id| id.to_str().ok());
     let client_request = client_request.map_or_else(|| request.to_string(), str::to_owned);
-    let prefer = Prefer::parse(asked);
-    let mut headers = HeaderMap::new();
-    let mut put = |name: &'static str, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
+    let mailbox = noted.scope.as_ref().map(|(_, mailbox)| mailbox.clone());
+    let switches = state.board.of(mailbox.as_deref().unwrap_or_default());
+    let longest = switches.gateway_timeout.0 as usize;
+    let outcome = match outcome {
+        Ok(answer) => match Rendered::of(answer, &Prefer::parse(asked)) {
+            rendered if longest > 0 && rendered.bytes.len() > longest => Err(Failure::timeout()),
+            rendered => Ok(rendered),
+        },
+        Err(failure) => Err(failure),
     };
-    put("request-id", &request.to_string());
-    put("client-request-id", &client_request);
-    put("cache-control", "private");
-    let json_type = "application/json; odata.metadata=minimal; odata.streaming=true; \
-                     IEEE754Compatible=false; charset=utf-8";
-    let (status, bytes) = match outcome {
-        Ok(answer) => {
-            if let Some(applied) = prefer.applied() {
-                put("preference-applied", &applied);
-            }
-            if let Some(location) = &answer.location {
-                put("location", location);
-            }
-            let bytes = match answer.payload {
-                Payload::Nothing => Bytes::new(),
-                Payload::Json(value) => {
-                    put("content-type", json_type);
-                    value.to_string().into()
-                }
-                Payload::Raw { content_type, bytes } => {
-                    put("content-type", &content_type);
-                    bytes
-                }
-            };
-            (answer.status, bytes)
+    let mut bans = Vec::new();
+    let rendered = outcome.unwrap_or_else(|failure| {
+        if let (Some(wait), Some(scope)) = (failure.retry_after, &noted.scope)
+            && switches.throttle_retry_after != RetryAfter::Absent
+        {
+            bans.push(Ban { scope: scope.clone(), until: after_seconds(now, wait) });
         }
-        Err(failure) => {
-            put("content-type", "application/json");
-            if let Some(seconds) = failure.retry_after {
-                put("retry-after", &seconds.to_string());
-            }
-            if failure.status == StatusCode::UNAUTHORIZED {
-                put(
-                    "www-authenticate",
-                    "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\"",
-                );
-            }
-            (failure.status, failure.to_json(now, request, &client_request).to_string().into())
-        }
-    };
+        Rendered::of_failure(&failure, switches, now, request, &client_request)
+    });
+    let Rendered { status, mut headers, bytes, bans: further } = rendered;
+    bans.extend(further);
+    put(&mut headers, "request-id", &request.to_string());
+    put(&mut headers, "client-request-id", &client_request);
+    put(&mut headers, "cache-control", "private");
+    put(&mut headers, "strict-transport-security", "max-age=31536000");
+    put(
+        &mut headers,
+        "x-ms-ags-diagnostic",
+        r#"{"ServerInfo":{"DataCenter":"Simulator","Slice":"E","Ring":"4","ScaleUnit":"001","RoleInstance":"SIM"}}"#,
+    );
     state.record.note(RequestLog {
         time: now,
         kind: noted.kind,
         method: noted.method.clone(),
-        mailbox: noted.mailbox.clone(),
+        mailbox,
         status: status.as_u16(),
         bytes: bytes.len() as u64,
     });
     drop(state);
-    Answered { status, headers, bytes, place }
+    Answered { status, headers, bytes, bans, place }
+}
+
+fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// An answer as bytes, without the headers that every answer has.
+struct Rendered {
+    status: StatusCode,
+    headers: HeaderMap,
+    bytes: Bytes,
+    bans: Vec<Ban>,
+}
+
+impl Rendered {
+    fn of(answer: Answer, prefer: &Prefer) -> Self {
+        let mut headers = HeaderMap::new();
+        if let Some(applied) = prefer.applied() {
+            put(&mut headers, "preference-applied", &applied);
+        }
+        if let Some(location) = &answer.location {
+            put(&mut headers, "location", location);
+        }
+        let json_type = "application/json; odata.metadata=minimal; odata.streaming=true; \
+                         IEEE754Compatible=false; charset=utf-8";
+        let bytes = match answer.payload {
+            Payload::Nothing => Bytes::new(),
+            Payload::Json(value) => {
+                put(&mut headers, "content-type", json_type);
+                value.to_string().into()
+            }
+            Payload::Raw { content_type, bytes } => {
+                put(&mut headers, "content-type", &content_type);
+                bytes
+            }
+        };
+        Self { status: answer.status, headers, bytes, bans: answer.bans }
+    }
+
+    fn of_failure(
+        failure: &Failure,
+        switches: &Switches,
+        now: Timestamp,
+        request: Uuid,
+        client_request: &str,
+    ) -> Self {
+        let mut headers = HeaderMap::new();
+        match (failure.retry_after, switches.throttle_retry_after) {
+            (Some(seconds), RetryAfter::Seconds) => put(&mut headers, "retry-after", &seconds.to_string()),
+            (Some(seconds), RetryAfter::Date) => {
+                // A date has whole seconds; the wait must not get shorter by that.
+                let date = after_seconds(now, seconds.saturating_add(1));
+                put(&mut headers, "retry-after", &date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+            }
+            _ => {}
+        }
+        if failure.status == StatusCode::UNAUTHORIZED {
+            put(&mut headers, "www-authenticate", &failure.challenge());
+        }
+        let is_page = switches.error_shape == ErrorShape::Html && failure.status.is_server_error();
+        let bytes = if is_page {
+            put(&mut headers, "content-type", "text/html; charset=us-ascii");
+            Bytes::from_static(b"<html><body><h2>Service Unavailable</h2></body></html>")
+        } else if failure.newer_than.is_some() {
+            Bytes::new()
+        } else {
+            put(&mut headers, "content-type", "application/json");
+            failure.to_json(switches.error_shape, now, request, client_request).to_string().into()
+        };
+        Self { status: failure.status, headers, bytes, bans: Vec::new() }
+    }
 }

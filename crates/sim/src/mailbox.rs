@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::content::{Content, Person};
@@ -203,8 +205,38 @@ impl Folder {
     }
 }
 
+/// Whose a mailbox is: `userPurpose` of its settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MailboxKind {
+    /// A person's.
+    #[default]
+    User,
+    /// A shared one.
+    Shared,
+}
+
+/// Whether Graph can use a mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MailboxStatus {
+    /// It can.
+    #[default]
+    Active,
+    /// The user has no licence for a mailbox.
+    Unlicensed,
+    /// The mailbox is on a server of the customer's.
+    OnPremises,
+    /// There is no such user any more.
+    Missing,
+}
+
 #[derive(Debug)]
 pub(crate) struct Mailbox {
+    pub(crate) kind: MailboxKind,
+    pub(crate) status: MailboxStatus,
+    /// Delta and skip tokens of an older generation are unknown.
+    pub(crate) generation: u64,
     /// Primary address in lower case.
     pub(crate) address: String,
     pub(crate) display_name: String,
@@ -224,6 +256,9 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     pub(crate) fn new(addresses: Vec<String>, display_name: String, guid: Uuid) -> Self {
         Self {
+            kind: MailboxKind::default(),
+            status: MailboxStatus::default(),
+            generation: 149,
             address: addresses.first().cloned().unwrap_or_default(),
             display_name,
             guid,
@@ -349,6 +384,17 @@ impl Mailbox {
                 Box::new(items.into_iter())
             }
         }
+    }
+
+    /// Folders that users made, each with its parent, parents first.
+    pub(crate) fn made_folders(&self) -> impl Iterator<Item = (FolderKey, FolderKey)> {
+        let made = self.folders.values().filter(|folder| folder.key.0 > LAST_WELL_KNOWN && !folder.is_hidden);
+        made.map(|folder| (folder.key, folder.parent))
+    }
+
+    /// The conversation of any mail with this subject.
+    pub(crate) fn find_conversation_by_subject(&self, subject: &str) -> Option<u64> {
+        self.items.values().find(|item| item.content.subject == subject).map(|item| item.conversation)
     }
 
     /// The conversation that holds any of these Message-IDs.

@@ -1,9 +1,9 @@
 //! All randomness of the simulator, from one seed.
 //!
 //! Two kinds: a stream for names nobody predicts (tokens, request ids), and
-//! fates, which are a function of (seed, subject, kind, k-th) and never of the
-//! order in which different mailboxes happen to act: the same seed gives the
-//! same faults.
+//! fates, which are a function of (seed, subject, kind, k-th since the switch was
+//! set) and never of the order in which different mailboxes happen to act: the
+//! same seed gives the same faults.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use uuid::Uuid;
+
+use crate::switches::Chance;
 
 pub(crate) struct Random {
     seed: u64,
@@ -37,17 +39,42 @@ impl Random {
         URL_SAFE_NO_PAD.encode(buffer)
     }
 
-    /// Whether the fate `kind` strikes `subject` this time, at the given rate
-    /// of 0 (never) to 1 (always).
-    pub(crate) fn strikes(&mut self, subject: &str, kind: &'static str, rate: f64) -> bool {
-        if rate <= 0.0 {
+    /// Whether `kind`, the name of a switch, strikes `subject` this time.
+    pub(crate) fn strikes(&mut self, subject: &str, kind: &'static str, chance: &Chance) -> bool {
+        if chance.is_never() {
             return false;
         }
+        let turn = self.turn(subject, kind);
+        chance.strikes(turn, self.fate(subject, kind, turn))
+    }
+
+    /// The next fate of `kind` for `subject`, from 0 up to 1.
+    pub(crate) fn roll(&mut self, subject: &str, kind: &'static str) -> f64 {
+        let turn = self.turn(subject, kind);
+        self.fate(subject, kind, turn)
+    }
+
+    /// The fate of a certain turn, from 0 up to 1.
+    pub(crate) fn fate(&self, subject: &str, kind: &str, turn: u64) -> f64 {
+        let words = [self.seed, digest(subject.as_bytes()), digest(kind.as_bytes()), turn];
+        let fate = words.into_iter().fold(0, |state, word| mix(state ^ word));
+        (fate >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Begins to count the turns of a switch anew.
+    pub(crate) fn forget_turns(&mut self, kind: &str) {
+        self.turns.retain(|(_, counted), _| *counted != kind);
+    }
+
+    /// The same for one subject.
+    pub(crate) fn forget_turns_of(&mut self, subject: &str, kind: &str) {
+        self.turns.retain(|(counted_for, counted), _| counted_for != subject || *counted != kind);
+    }
+
+    fn turn(&mut self, subject: &str, kind: &'static str) -> u64 {
         let turn = self.turns.entry((subject.to_owned(), kind)).or_insert(0);
         *turn += 1;
-        let words = [self.seed, digest(subject.as_bytes()), digest(kind.as_bytes()), *turn];
-        let fate = words.into_iter().fold(0, |state, word| mix(state ^ word));
-        ((fate >> 11) as f64) < rate * (1_u64 << 53) as f64
+        *turn
     }
 }
 
@@ -79,9 +106,9 @@ mod tests {
             (0..50)
                 .map(|_| {
                     for _ in 0..others {
-                        random.strikes("b@x.example", "loss", 0.5);
+                        random.strikes("b@x.example", "loss", &Chance::rate_of(0.5));
                     }
-                    random.strikes("a@x.example", "loss", 0.5)
+                    random.strikes("a@x.example", "loss", &Chance::rate_of(0.5))
                 })
                 .collect::<Vec<_>>()
         };
@@ -92,8 +119,19 @@ mod tests {
     #[test]
     fn rates_at_the_ends_are_never_and_always() {
         let mut random = Random::new(1);
-        assert!((0..100).all(|_| !random.strikes("a", "x", 0.0)));
-        assert!((0..100).all(|_| random.strikes("a", "x", 1.0)));
+        assert!((0..100).all(|_| !random.strikes("a", "x", &Chance::rate_of(0.0))));
+        assert!((0..100).all(|_| random.strikes("a", "x", &Chance::rate_of(1.0))));
+    }
+
+    #[test]
+    fn the_k_th_is_struck_and_setting_a_switch_counts_anew() {
+        let second = Chance::try_from(serde_json::json!({ "at": [2] })).unwrap();
+        let mut random = Random::new(1);
+        let struck =
+            |random: &mut Random| (0..3).map(|_| random.strikes("a", "x", &second)).collect::<Vec<_>>();
+        assert_eq!(struck(&mut random), [false, true, false]);
+        random.forget_turns("x");
+        assert_eq!(struck(&mut random), [false, true, false]);
     }
 
     #[test]

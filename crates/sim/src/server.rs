@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::util::MapRequestLayer;
 
+pub(crate) use certificate::write_private;
 pub use certificate::{Certificate, CertificateError};
 pub use proxy::serve_proxy;
 

@@ -4,6 +4,7 @@
 //! through the routers; everything a person may do to the world goes through the
 //! methods here, which the control API calls too.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,22 +14,19 @@ use futures_util::stream::FuturesUnordered;
 use http::{Method, Request, header};
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::content::Content;
+use crate::entra::keys::KeyFault;
 use crate::figures::{Figures, RequestLog};
 use crate::graph::ids::{self, IdKind};
-use crate::notify::Batch;
+use crate::notify::{Batch, LATE};
 use crate::state::{State, read};
-use crate::switches::{SwitchError, Switches};
-
-/// How long an endpoint may take for a notification, and for one that is tried again.
-const PATIENCE: Duration = Duration::from_secs(3);
-const PATIENCE_RETRY: Duration = Duration::from_secs(10);
+use crate::switches::{Profile, SwitchError, Switches};
 
 /// A Microsoft 365 tenant in memory. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -84,6 +82,15 @@ impl Simulator {
         Self { config: Arc::new(config), state: Arc::new(Mutex::new(state)), wake: Arc::new(Notify::new()) }
     }
 
+    /// Signs tokens with the key in `folder`, which is made if there is none.
+    ///
+    /// # Errors
+    /// When it can't be made, read or written.
+    pub fn keep_signing_key(&self, folder: &Path) -> Result<(), KeyFault> {
+        let keys = Arc::clone(&self.state().keys);
+        keys.keep(folder)
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,10 +107,12 @@ impl Simulator {
             let wait = {
                 let mut state = self.state();
                 state.finish_sending();
+                state.warn_lapsing();
                 for batch in state.take_due() {
                     posts.push(self.post(batch));
                 }
-                let wait = state.next_due().map(|due| due.duration_since(state.now()));
+                let next = state.next_due().into_iter().chain(state.first_warning()).min();
+                let wait = next.map(|due| due.duration_since(state.now()));
                 wait.map(|wait| Duration::try_from(wait).unwrap_or(Duration::ZERO))
             };
             let due = async {
@@ -122,20 +131,24 @@ impl Simulator {
     }
 
     async fn post(&self, batch: Batch) {
-        let patience = if batch.is_retry() { PATIENCE_RETRY } else { PATIENCE };
         let request = Request::builder()
             .method(Method::POST)
             .uri(&batch.url)
             .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
             .body(Bytes::from(batch.body().to_string()));
-        let taken = match request {
+        let begun = self.state().now();
+        let patience = LATE.unsigned_abs();
+        let is_success = match request {
             Ok(request) => match tokio::time::timeout(patience, self.config.outgoing.send(request)).await {
                 Ok(Ok(answer)) => answer.status().is_success(),
                 Ok(Err(_)) | Err(_) => false,
             },
             Err(_) => false,
         };
-        self.state().note_delivery(batch, taken);
+        let mut state = self.state();
+        let took = state.now().duration_since(begun);
+        state.note_delivery(batch, is_success, took);
+        drop(state);
         self.wake();
     }
 
@@ -243,25 +256,57 @@ impl Simulator {
         self.state().record = Default::default();
     }
 
-    /// All switches with their present values.
+    /// The tenant's switches with their present values.
     pub fn switches(&self) -> Switches {
-        self.state().switches.clone()
+        self.state().board.tenant().clone()
     }
 
-    /// Sets a switch by its name.
+    /// Sets a switch of the tenant by its name.
     ///
     /// # Errors
     /// When there is no such switch or it does not take the value.
     pub fn set_switch(&self, name: &str, value: Value) -> Result<(), SwitchError> {
         let mut state = self.state();
-        state.switches.set(name, value)?;
-        if std::mem::take(&mut state.switches.delta_expire) {
-            state.forget_tokens();
-        }
-        if std::mem::take(&mut state.switches.sub_silent_death) {
-            state.subscriptions.values_mut().for_each(|subscription| subscription.is_mute = true);
-        }
+        state.board.set(name, value)?;
+        state.random.forget_turns(name);
+        let all: Vec<usize> = (0..state.mailboxes.len()).collect();
+        state.throw(&all);
+        drop(state);
+        self.wake();
         Ok(())
+    }
+
+    /// Sets a switch of one mailbox by its name; `null` gives it the tenant's value again.
+    ///
+    /// # Errors
+    /// When there is no such mailbox or switch, or it does not take the value.
+    pub fn set_mailbox_switch(&self, address: &str, name: &str, value: Value) -> Result<(), SwitchError> {
+        let mut state = self.state();
+        let mailbox =
+            state.find_recipient(address).ok_or_else(|| SwitchError::Mailbox(address.to_owned()))?;
+        let primary = state.mailboxes.get(mailbox).map(|owner| owner.address.clone()).unwrap_or_default();
+        state.board.set_own(&primary, name, value)?;
+        state.random.forget_turns_of(&primary, name);
+        state.throw(&[mailbox]);
+        drop(state);
+        self.wake();
+        Ok(())
+    }
+
+    /// What a mailbox has of its own beside the tenant's switches.
+    ///
+    /// # Errors
+    /// When no mailbox has the address.
+    pub fn mailbox_switches(&self, address: &str) -> Result<Map<String, Value>, NoMailbox> {
+        let state = self.state();
+        let mailbox = state.find_recipient(address).and_then(|mailbox| state.mailboxes.get(mailbox));
+        mailbox.map(|owner| state.board.own(&owner.address)).ok_or_else(|| NoMailbox(address.to_owned()))
+    }
+
+    /// Sets all switches of the tenant to a profile's.
+    pub fn set_profile(&self, profile: Profile) {
+        self.state().board.replace(profile.switches());
+        self.wake();
     }
 
     /// Moves the simulator's time forward.

@@ -4,7 +4,7 @@
 //! item is made, changed and removed here, so that each change reaches the
 //! change log of its folder and the subscriptions on it in one place.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,14 +15,16 @@ use crate::clock::{Clock, later, whole_seconds};
 use crate::compose;
 use crate::config::Config;
 use crate::content::{Content, Person};
+use crate::directory::{Access, Application, Permission};
+use crate::entra::keys::SigningKeys;
 use crate::figures::Record;
 use crate::mailbox::{
     ChangeKind, DELETED_ITEMS, DRAFTS, Folder, FolderKey, INBOX, Importance, Item, ItemKey, LAST_WELL_KNOWN,
-    Mailbox, OUTBOX, RECOVERABLE, SENT_ITEMS,
+    Mailbox, MailboxStatus, OUTBOX, RECOVERABLE, ROOT, SENT_ITEMS,
 };
-use crate::notify::{Pending, Subscription};
+use crate::notify::{Deliveries, Subscription};
 use crate::random::Random;
-use crate::switches::Switches;
+use crate::switches::{Board, Switches};
 use crate::throttle::Gate;
 
 /// A mail that somebody outside the tenant received.
@@ -42,6 +44,18 @@ struct Leaving {
     is_kept: bool,
 }
 
+/// What a token stands for.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    pub(crate) client_id: Uuid,
+    pub(crate) roles: BTreeSet<String>,
+    pub(crate) expires: Timestamp,
+    /// When it was revoked, if it was.
+    pub(crate) revoked: Option<Timestamp>,
+    /// Whether the client understands a claims challenge.
+    pub(crate) knows_claims: bool,
+}
+
 pub(crate) struct State {
     pub(crate) clock: Clock,
     pub(crate) tenant: String,
@@ -49,13 +63,17 @@ pub(crate) struct State {
     pub(crate) mailboxes: Vec<Mailbox>,
     pub(crate) outside: BTreeMap<String, Vec<OutsideMail>>,
     pub(crate) subscriptions: BTreeMap<Uuid, Subscription>,
-    pub(crate) pending: Vec<Pending>,
-    pub(crate) tokens: BTreeMap<String, Timestamp>,
-    pub(crate) switches: Switches,
+    /// Subscriptions that were deleted, as a stale list still shows them.
+    pub(crate) former: VecDeque<Subscription>,
+    pub(crate) deliveries: Deliveries,
+    pub(crate) applications: Vec<Application>,
+    pub(crate) keys: Arc<SigningKeys>,
+    pub(crate) tokens: HashMap<String, Arc<Grant>>,
+    /// When each client asked for a token of late.
+    pub(crate) token_requests: BTreeMap<String, VecDeque<Timestamp>>,
+    pub(crate) board: Board,
     pub(crate) gate: Gate,
     pub(crate) record: Record,
-    /// Delta and skip tokens of an older generation are unknown.
-    pub(crate) generation: u64,
     leaving: VecDeque<Leaving>,
     names: u64,
 }
@@ -68,19 +86,25 @@ impl State {
             let addresses = addresses.map(|address| address.to_ascii_lowercase()).collect();
             Mailbox::new(addresses, mailbox.display_name.clone(), random.guid())
         });
+        let mailboxes = mailboxes.collect();
+        let applications = vec![Application::sample(config, config.clock.now(), &mut random)];
+        let switches = Switches { latency: config.latency.into(), ..config.switches.clone() };
         Self {
-            mailboxes: mailboxes.collect(),
+            mailboxes,
             clock: config.clock.clone(),
             tenant: config.tenant_id.clone(),
             random,
             outside: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
-            pending: Vec::new(),
-            tokens: BTreeMap::new(),
-            switches: Switches { latency: config.latency.into(), ..Switches::default() },
+            former: VecDeque::new(),
+            deliveries: Deliveries::default(),
+            applications,
+            keys: Arc::default(),
+            tokens: HashMap::new(),
+            token_requests: BTreeMap::new(),
+            board: Board::new(switches),
             gate: Gate::default(),
             record: Record::default(),
-            generation: 149,
             leaving: VecDeque::new(),
             names: 0,
         }
@@ -94,13 +118,38 @@ impl State {
     pub(crate) fn find_user(&self, name: &str) -> Option<usize> {
         let guid = Uuid::parse_str(name).ok();
         let name = name.to_lowercase();
-        self.mailboxes.iter().position(|mailbox| mailbox.address == name || Some(mailbox.guid) == guid)
+        self.mailboxes.iter().position(|mailbox| {
+            mailbox.status != MailboxStatus::Missing
+                && (mailbox.address == name || Some(mailbox.guid) == guid)
+        })
+    }
+
+    /// The switches of a mailbox.
+    pub(crate) fn switches(&self, mailbox: usize) -> &Switches {
+        self.mailboxes.get(mailbox).map_or(self.board.tenant(), |owner| self.board.of(&owner.address))
+    }
+
+    /// Whether an application may do something with a mailbox now, by the roles of a token.
+    pub(crate) fn decide(
+        &self,
+        client: Uuid,
+        roles: &BTreeSet<String>,
+        mailbox: usize,
+        needed: Permission,
+    ) -> Access {
+        let application = self.applications.iter().find(|application| application.client_id == client);
+        match (application, self.mailboxes.get(mailbox)) {
+            (Some(application), Some(owner)) => application.decide(roles, &owner.address, needed, self.now()),
+            _ => Access::Denied,
+        }
     }
 
     /// The mailbox where mail to this address arrives.
     pub(crate) fn find_recipient(&self, address: &str) -> Option<usize> {
         let address = address.to_lowercase();
-        self.mailboxes.iter().position(|mailbox| mailbox.addresses.contains(&address))
+        self.mailboxes.iter().position(|mailbox| {
+            mailbox.status != MailboxStatus::Missing && mailbox.addresses.contains(&address)
+        })
     }
 
     /// The next number that names something.
@@ -112,10 +161,16 @@ impl State {
     /// Puts a mail into the Inbox of a mailbox, whatever its headers say.
     pub(crate) fn deliver(&mut self, mailbox: usize, content: Arc<Content>) -> Option<ItemKey> {
         let now = self.now();
-        let conversation = self.mailboxes.get(mailbox)?.find_conversation(content.ancestors());
+        let owner = self.mailboxes.get(mailbox)?;
+        let collides = self.switches(mailbox).conversation_collide;
+        let conversation = owner
+            .find_conversation(content.ancestors())
+            .or_else(|| collides.then(|| owner.find_conversation_by_subject(&content.subject)).flatten());
+        let lag = self.switches(mailbox).replication_lag.duration();
         let item = Item {
             received: whole_seconds(now),
             sent: content.date,
+            visible_from: later(now, lag),
             ..self.blank(INBOX, content, conversation)
         };
         self.insert(mailbox, item)
@@ -161,12 +216,18 @@ impl State {
     /// Writes a mail to be sent: it stands in the Outbox until its time has come, and
     /// in Sent Items afterwards if it is to be kept.
     pub(crate) fn send(&mut self, mailbox: usize, draft: ItemKey, is_kept: bool) {
-        let due = later(self.now(), self.switches.send_delay.duration());
         let now = self.now();
-        let new_name = self.switches.send_id_change.then(|| self.name());
+        let switches = self.switches(mailbox);
+        let due = later(now, switches.send_delay.duration());
+        let (has_new_name, has_new_message_id) = (switches.send_id_change, switches.send_mid_change);
+        let new_name = has_new_name.then(|| self.name());
         let boundary = self.random.text(18);
         let Some(mut item) = self.remove(mailbox, draft) else { return };
-        let mut content = self.with_message_id(Arc::unwrap_or_clone(item.content));
+        let mut content = Arc::unwrap_or_clone(item.content);
+        if has_new_message_id {
+            content.message_id = None;
+        }
+        let mut content = self.with_message_id(content);
         content.mime = Some(match &content.mime {
             Some(given) => compose::finished(given, &content, now),
             None => compose::mime(&content, now, &format!("--{boundary}")),
@@ -303,9 +364,60 @@ impl State {
         }
     }
 
-    /// Forgets every delta and skip token, as the service sometimes does.
-    pub(crate) fn forget_tokens(&mut self) {
-        self.generation += 1;
+    /// Deletes every folder that a user made in a mailbox and makes it again, with what was in it.
+    pub(crate) fn recreate_folders(&mut self, mailbox: usize) {
+        let Some(owner) = self.mailboxes.get(mailbox) else { return };
+        let made: Vec<(FolderKey, FolderKey)> = owner.made_folders().collect();
+        for (folder, parent) in made {
+            // A child was copied with its parent and is gone with it.
+            let is_there =
+                self.mailboxes.get(mailbox).is_some_and(|owner| owner.find_folder(folder).is_some());
+            if is_there && self.copy_folder(mailbox, folder, parent).is_some() {
+                self.purge_folder(mailbox, folder);
+            }
+        }
+    }
+
+    /// Puts the copy of a Teams chat message into a hidden folder of a mailbox, unless there is one.
+    pub(crate) fn put_chat_copy(&mut self, mailbox: usize) {
+        const NAME: &str = "TeamsMessagesData";
+        let Some(owner) = self.mailboxes.get(mailbox) else { return };
+        if owner.children(ROOT).any(|folder| folder.display_name == NAME) {
+            return;
+        }
+        let content = Content { from: Some(owner.person()), subject: "IM".into(), ..Content::default() };
+        let Some(folder) = self.make_folder(mailbox, ROOT, NAME, true) else { return };
+        let item = self.blank(folder, Arc::new(content), None);
+        self.insert(mailbox, item);
+    }
+
+    /// Acts on the switches that are thrown rather than set, for some mailboxes, and puts them back.
+    pub(crate) fn throw(&mut self, mailboxes: &[usize]) {
+        for mailbox in mailboxes {
+            let switches = self.switches(*mailbox).clone();
+            if switches.delta_expire
+                && let Some(owner) = self.mailboxes.get_mut(*mailbox)
+            {
+                owner.generation += 1;
+            }
+            if switches.sub_silent_death {
+                let of_mailbox = |subscription: &&mut Subscription| subscription.mailbox == *mailbox;
+                self.subscriptions.values_mut().filter(of_mailbox).for_each(|one| one.is_mute = true);
+            }
+            if switches.folder_recreate {
+                self.recreate_folders(*mailbox);
+            }
+            if switches.mailbox_im {
+                self.put_chat_copy(*mailbox);
+            }
+        }
+        if self.board.tenant().token_revoke {
+            let now = self.now();
+            self.tokens.values_mut().for_each(|grant| {
+                Arc::make_mut(grant).revoked.get_or_insert(now);
+            });
+        }
+        self.board.put_back();
     }
 
     fn insert(&mut self, mailbox: usize, item: Item) -> Option<ItemKey> {
@@ -338,7 +450,6 @@ impl State {
 
     fn blank(&mut self, folder: FolderKey, content: Arc<Content>, conversation: Option<u64>) -> Item {
         let now = self.now();
-        let lag = self.switches.replication_lag.duration();
         Item {
             key: self.name(),
             folder,
@@ -348,7 +459,7 @@ impl State {
             modified: now,
             received: now,
             sent: None,
-            visible_from: if folder == INBOX { later(now, lag) } else { now },
+            visible_from: now,
             conversation: conversation.unwrap_or_else(|| self.name()),
             is_read: false,
             is_draft: false,

@@ -292,7 +292,7 @@ async fn the_fifth_request_at_a_time_is_refused_and_counted() {
     let refused = answers.iter().filter(|(status, _)| *status == StatusCode::TOO_MANY_REQUESTS).count();
     assert_eq!(refused, 1);
     let figures = client.simulator.figures();
-    assert_eq!((figures.max_in_flight, figures.violations), (5, 1));
+    assert_eq!((figures.max_in_flight, figures.by_status.get(&429)), (5, Some(&1)));
     assert_eq!(client.ask("GET", &path, None).await.0, StatusCode::OK);
 }
 
@@ -335,7 +335,7 @@ async fn the_control_port_delivers_switches_and_counts() {
     assert_eq!(answer.status(), StatusCode::CREATED);
     let answer = ask("POST", "/v1/mailboxes/nobody@contoso.example/messages", "x").await.unwrap();
     assert_eq!(answer.status(), StatusCode::NOT_FOUND);
-    assert_eq!(ask("PUT", "/v1/switches/latency_ms", "5").await.unwrap().status(), StatusCode::OK);
+    assert_eq!(ask("PUT", "/v1/switches/latency_ms", "5").await.unwrap().status(), StatusCode::NO_CONTENT);
     assert_eq!(ask("PUT", "/v1/switches/nothing", "5").await.unwrap().status(), StatusCode::BAD_REQUEST);
     assert_eq!(ask("POST", "/v1/clock", "{\"advance_s\": 60}").await.unwrap().status(), StatusCode::OK);
     let requests = body(ask("GET", "/v1/requests", "").await.unwrap()).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use postroom_engine::{Cpu, Tasks};
-use postroom_sim::{Certificate, MailboxConfig};
+use postroom_sim::{Certificate, MailboxConfig, Profile};
 use serde_json::json;
 
 pub(crate) use served::{Served, Terms};
@@ -49,9 +49,20 @@ pub struct Options {
     /// Address of a mailbox of the tenant; may be repeated. Without it: the sample tenant.
     #[arg(long)]
     mailbox: Vec<String>,
-    /// How long each Graph request takes, in milliseconds.
+    /// How long each Graph request takes, in milliseconds. The same as the switch `latency_ms`.
     #[arg(long, default_value_t = 0)]
     latency_ms: u64,
+    /// Faults to begin with: calm (none), field (what users of Microsoft 365 report) or storm.
+    #[arg(long, default_value = "calm", value_parser = profile)]
+    profile: Profile,
+    /// A switch to begin with, as NAME=VALUE with the value as JSON; may be repeated. A wrong name is
+    /// answered with those there are.
+    #[arg(long, value_name = "NAME=VALUE")]
+    switch: Vec<String>,
+    /// From what all randomness comes: the same seed gives the same ids and faults. Without it each
+    /// start is another world.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Accept notification URLs of this machine without TLS, which Microsoft 365 does not.
     #[arg(long)]
     allow_http_loopback: bool,
@@ -79,12 +90,25 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let served = Served::start(&tasks, terms, |config| {
         config.latency = Duration::from_millis(options.latency_ms);
         config.allow_http_loopback = options.allow_http_loopback;
+        config.switches = options.profile.switches();
+        config.seed = options.seed.unwrap_or(config.seed);
         if !options.mailbox.is_empty() {
             config.mailboxes =
                 options.mailbox.iter().map(|address| MailboxConfig::new(address, address)).collect();
         }
     })
     .await?;
+    if let Some(folder) = &options.state {
+        served.simulator.keep_signing_key(folder)?;
+    }
+    for switch in &options.switch {
+        let (name, value) = switch
+            .split_once('=')
+            .with_context(|| format!("--switch {switch}: a switch is written NAME=VALUE"))?;
+        // What is no JSON is a word.
+        let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        served.simulator.set_switch(name, value).with_context(|| format!("--switch {switch}"))?;
+    }
     let https = served.start_https(&tasks, options.tls_listen, certificate.clone()).await?;
     let proxy = match options.proxy {
         Some(address) => Some(served::start_proxy(&tasks, address, https).await?),
@@ -109,6 +133,11 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     ended.await;
     server::stop(&tasks).await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn profile(name: &str) -> Result<Profile, String> {
+    let known = Profile::ALL.map(Profile::name).join(", ");
+    Profile::parse(name).ok_or_else(|| format!("there are: {known}"))
 }
 
 /// The certificate is also for the address that is listened on, unless that is every address.

@@ -3,13 +3,15 @@
 //! Their links begin where the client asked. Source:
 //! <https://learn.microsoft.com/en-us/entra/identity-platform/v2-protocols-oidc>.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State as Extract};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::server::Root;
 use crate::simulator::Simulator;
 
@@ -21,17 +23,19 @@ pub(crate) async fn configuration(
     headers: HeaderMap,
 ) -> Response {
     let own = &simulator.config.tenant_id;
-    if tenant != *own && tenant != "common" && tenant != "organizations" {
-        let text = format!("Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID.");
-        let refusal = Refusal::new(StatusCode::BAD_REQUEST, "invalid_tenant", 90002, text);
+    let is_shared = tenant == "common" || tenant == "organizations";
+    if !is_shared {
         let mut state = simulator.state();
-        let correlation = headers.get("client-request-id").and_then(|id| id.to_str().ok());
-        let correlation = correlation.map_or_else(|| state.random.guid().to_string(), str::to_owned);
-        let (now, trace) = (state.now(), state.random.guid());
-        return (refusal.status, Json(refusal.body(now, trace, &correlation))).into_response();
+        if !super::is_own_tenant(&simulator, &state, &tenant) {
+            let refusal = Refusal::no_tenant(&tenant, "invalid_tenant");
+            let (now, trace) = (state.now(), state.random.guid());
+            let correlation = super::correlation(&mut state, &headers);
+            let (status, headers, body) = super::refused(&refusal, now, trace, &correlation);
+            return (status, headers, Json(body)).into_response();
+        }
     }
     let root = root.map_or_else(|| simulator.config.graph_url.clone(), |Extension(root)| root.0);
-    let issuer = if tenant == *own { own.as_str() } else { "{tenantid}" };
+    let issuer = if is_shared { "{tenantid}" } else { own.as_str() };
     Json(json!({
         "token_endpoint": format!("{root}/{tenant}/oauth2/v2.0/token"),
         "token_endpoint_auth_methods_supported":
@@ -56,6 +60,16 @@ pub(crate) async fn configuration(
         "rbac_url": "https://pas.windows.net",
     }))
     .into_response()
+}
+
+/// `GET /{tenant}/discovery/v2.0/keys`: the keys that verify tokens.
+pub(crate) async fn keys(Extract(simulator): Extract<Simulator>) -> Response {
+    let keys = Arc::clone(&simulator.state().keys);
+    let issuer = format!("https://login.microsoftonline.com/{}/v2.0", simulator.config.tenant_id);
+    match keys.published(&issuer) {
+        Ok(document) => ([(header::CACHE_CONTROL, "max-age=86400, private")], Json(document)).into_response(),
+        Err(fault) => (StatusCode::SERVICE_UNAVAILABLE, fault.to_string()).into_response(),
+    }
 }
 
 /// `GET /common/discovery/instance`: which hosts are the same Entra ID.

@@ -37,6 +37,7 @@ pub(crate) async fn run(simulator: &Simulator, call: &Call) -> Result<Answer, Fa
     let mut waiting = parts(call)?;
     let mut statuses: BTreeMap<String, StatusCode> = BTreeMap::new();
     let mut responses = Vec::new();
+    let mut bans = Vec::new();
     while !waiting.is_empty() {
         let is_ready = |part: &Part| part.after.iter().all(|id| statuses.contains_key(id));
         let (mut ready, later): (Vec<Part>, Vec<Part>) = waiting.into_iter().partition(is_ready);
@@ -52,7 +53,9 @@ pub(crate) async fn run(simulator: &Simulator, call: &Call) -> Result<Answer, Fa
                 if has_failed { (part.id, None) } else { (part.id, Some(boxed(simulator, part.call).await)) }
             }
         });
-        for (id, answered) in join_all(running).await {
+        for (id, mut answered) in join_all(running).await {
+            // The client reads a part's refusal when it reads the whole.
+            bans.extend(answered.iter_mut().flat_map(|answered| std::mem::take(&mut answered.bans)));
             statuses.insert(
                 id.clone(),
                 answered.as_ref().map_or(StatusCode::FAILED_DEPENDENCY, |answered| answered.status),
@@ -60,7 +63,7 @@ pub(crate) async fn run(simulator: &Simulator, call: &Call) -> Result<Answer, Fa
             responses.push(response(&id, answered));
         }
     }
-    Ok(Answer::json(json!({ "responses": responses })))
+    Ok(Answer { bans, ..Answer::json(json!({ "responses": responses })) })
 }
 
 /// A request within a request: boxed, for a future can't hold itself.

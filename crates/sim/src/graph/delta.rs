@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -20,9 +21,12 @@ use super::{Call, ids};
 use crate::mailbox::{Change, ChangeKind, Folder, FolderKey, Mailbox};
 use crate::random::digest;
 use crate::state::State;
+use crate::switches::ResyncStatus;
 
 /// Options that the first call may have; later ones come from the token.
 const OPTIONS: [&str; 6] = ["$select", "$top", "$expand", "$filter", "$orderby", "changeType"];
+/// What a partial update has.
+const PARTIAL: [&str; 3] = ["@odata.etag", "id", "isRead"];
 /// Page size without a preference.
 const DEFAULT_PAGE: usize = 10;
 
@@ -42,9 +46,41 @@ struct Track {
     options: String,
 }
 
+/// Changes that a replayed page tells again.
+const REPLAYED: usize = 5;
+
+/// What goes wrong with one page.
+#[derive(Clone, Copy)]
+struct Faults {
+    is_lost: bool,
+    is_empty: bool,
+    is_replay: bool,
+    is_partial: bool,
+    has_no_link: bool,
+    refuses_offsets: bool,
+    lost_status: ResyncStatus,
+}
+
+impl Faults {
+    fn of(state: &mut State, mailbox: usize) -> Self {
+        let State { random, board, mailboxes, .. } = state;
+        let address = mailboxes.get(mailbox).map(|owner| owner.address.as_str()).unwrap_or_default();
+        let switches = board.of(address);
+        Self {
+            is_lost: random.strikes(address, "delta.expire_rate", &switches.delta_lost),
+            is_empty: random.strikes(address, "delta.empty_page", &switches.delta_empty),
+            is_replay: random.strikes(address, "delta.replay", &switches.delta_replay),
+            is_partial: switches.delta_partial,
+            has_no_link: random.strikes(address, "delta.no_link", &switches.delta_no_link),
+            refuses_offsets: switches.delta_filter,
+            lost_status: switches.delta_status,
+        }
+    }
+}
+
 /// `GET …/mailFolders/{folder}/messages/delta`
 pub(crate) fn page(
-    state: &State,
+    state: &mut State,
     call: &Call,
     mailbox: usize,
     folder: Option<&str>,
@@ -54,17 +90,22 @@ pub(crate) fn page(
             "Change tracking is not supported against 'microsoft.graph.message'.",
         ));
     };
+    let faults = Faults::of(state, mailbox);
     let owner = owner(state, mailbox)?;
     let key = folders::find(owner, folder)?;
     let folder = owner.find_folder(key).ok_or_else(Failure::no_item)?;
-    let track = track(state.generation, call, owner, key)?;
+    let track = track(&faults, call, owner, key)?;
     let options = Query::parse(Some(&track.options));
     let view =
         View { mailbox: owner, prefer: call.prefer, select: options.select()?, expand: options.expand()? };
     let size =
         call.prefer.page.or(options.find("$top").and_then(|top| top.parse().ok())).unwrap_or(DEFAULT_PAGE);
     let horizon = folder.horizon(call.now);
-    let told = told(&track, folder, &view, &options, horizon, size.clamp(1, 1000))?;
+    let told = if faults.is_empty {
+        Told { value: Vec::new(), after: track.after, is_last: false }
+    } else {
+        told(&track, &faults, folder, &view, &options, horizon, size.clamp(1, 1000))?
+    };
     let after = told.after;
     let (link, token) = if told.is_last {
         let next = Track { after, round: after, first: false, ..track };
@@ -81,7 +122,9 @@ pub(crate) fn page(
         "@odata.context": format!("{}/v1.0/$metadata#Collection(message)", call.graph_url),
         "value": told.value,
     });
-    answer[link] = target.into();
+    if !faults.has_no_link {
+        answer[link] = target.into();
+    }
     Ok(Answer::json(answer))
 }
 
@@ -94,21 +137,24 @@ struct Told {
 
 fn told(
     track: &Track,
+    faults: &Faults,
     folder: &Folder,
     view: &View<'_>,
     options: &Query,
     horizon: u64,
     size: usize,
 ) -> Result<Told, Failure> {
+    let again = if faults.is_replay { REPLAYED } else { 0 };
+    let (start, size) = (track.after.saturating_sub(again as u64), size + again);
     let filter = options.filter()?;
     let kinds = options.find("changeType").map(str::to_ascii_lowercase);
     let mut page = Told { value: Vec::new(), after: track.after, is_last: true };
-    for (sequence, change) in folder.changes(track.after, horizon) {
+    for (sequence, change) in folder.changes(start, horizon) {
         if page.value.len() == size {
             page.is_last = false;
             return Ok(page);
         }
-        page.after = sequence;
+        page.after = page.after.max(sequence);
         let kind = match change {
             Change { gone: true, .. } => "deleted",
             change if track.first || change.born > track.round => "created",
@@ -124,6 +170,9 @@ fn told(
                 });
                 if passes {
                     let mut message = view.message(item);
+                    if faults.is_partial && kind == "updated" {
+                        message.retain(|name, _| PARTIAL.contains(&name.as_str()));
+                    }
                     message.insert("@odata.type".into(), "#microsoft.graph.message".into());
                     page.value.push(message.into());
                 }
@@ -140,13 +189,21 @@ fn removed(view: &View<'_>, folder: FolderKey, change: &Change) -> Value {
 }
 
 /// The track of a request: from its token, or a new one.
-fn track(generation: u64, call: &Call, owner: &Mailbox, folder: FolderKey) -> Result<Track, Failure> {
+fn track(faults: &Faults, call: &Call, owner: &Mailbox, folder: FolderKey) -> Result<Track, Failure> {
     let token = call.query.find("$deltatoken").or(call.query.find("$skiptoken"));
     if let Some(token) = token {
         let track: Track = read(token).ok_or_else(|| Failure::bad_request("Badly formed token."))?;
         let is_known =
-            track.generation == generation && track.mailbox == owner.guid && track.folder == folder.0;
-        return if is_known { Ok(track) } else { Err(Failure::no_sync_state()) };
+            track.generation == owner.generation && track.mailbox == owner.guid && track.folder == folder.0;
+        if !is_known || faults.is_lost {
+            return Err(Failure::no_sync_state(faults.lost_status));
+        }
+        let filter = Query::parse(Some(&track.options)).find("$filter").map(str::to_owned);
+        if faults.refuses_offsets && filter.is_some_and(|filter| !filter.trim_end().ends_with('Z')) {
+            let message = "The query is invalid: the time of its filter can't be read.";
+            return Err(Failure::new(StatusCode::BAD_REQUEST, "ErrorInvalidUrlQuery", message));
+        }
+        return Ok(track);
     }
     let filter = call.query.filter()?;
     if filter.is_some_and(|filter| !filter.is_lower_bound("receivedDateTime")) {
@@ -181,7 +238,7 @@ fn track(generation: u64, call: &Call, owner: &Mailbox, folder: FolderKey) -> Re
         }
     }
     Ok(Track {
-        generation,
+        generation: owner.generation,
         mailbox: owner.guid,
         folder: folder.0,
         after: 0,

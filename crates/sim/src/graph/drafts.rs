@@ -174,8 +174,8 @@ fn send(state: &mut State, mailbox: usize, key: ItemKey, is_kept: bool) -> Resul
     let own = owner(state, mailbox)?;
     check_sending(own, own.find_item(key).ok_or_else(Failure::no_item)?)?;
     let address = own.address.clone();
-    let no_answer = state.switches.send_accept_then_timeout.rate();
-    let silent = state.random.strikes(&address, "send.accept_then_timeout", no_answer);
+    let chance = &state.board.of(&address).send_accept_then_timeout;
+    let silent = state.random.strikes(&address, "send.accept_then_timeout", chance);
     state.send(mailbox, key, is_kept);
     if silent { Err(Failure::timeout()) } else { Ok(Answer::accepted()) }
 }

@@ -29,10 +29,10 @@ pub(crate) fn page(state: &State, call: &Call, mailbox: usize) -> Result<Answer,
     let after = match token.map(read::<Track>) {
         None => 0,
         Some(None) => return Err(Failure::bad_request("Badly formed token.")),
-        Some(Some(track)) if track.folders_of == owner.guid && track.generation == state.generation => {
+        Some(Some(track)) if track.folders_of == owner.guid && track.generation == owner.generation => {
             track.after
         }
-        Some(Some(_)) => return Err(Failure::no_sync_state()),
+        Some(Some(_)) => return Err(Failure::no_sync_state(state.switches(mailbox).delta_status)),
     };
     let changes = owner.folder_changes(after).into_iter().filter_map(|(_, folder)| match folder {
         Ok(folder) if folder.key == ROOT || folder.is_hidden => None,
@@ -47,7 +47,7 @@ pub(crate) fn page(state: &State, call: &Call, mailbox: usize) -> Result<Answer,
         }
     });
     let value: Vec<Value> = changes.collect();
-    let next = Track { folders_of: owner.guid, generation: state.generation, after: owner.folder_sequence() };
+    let next = Track { folders_of: owner.guid, generation: owner.generation, after: owner.folder_sequence() };
     let link = format!(
         "{}/v1.0/users/{}/mailFolders/delta?$deltatoken={}",
         call.graph_url,

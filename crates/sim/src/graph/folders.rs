@@ -11,7 +11,7 @@ use super::filter::Filter;
 use super::messages::object;
 use super::path::FolderAction;
 use super::{Call, ids, json as shapes};
-use crate::mailbox::{DELETED_ITEMS, Folder, FolderKey, Mailbox, ROOT};
+use crate::mailbox::{DELETED_ITEMS, Folder, FolderKey, Mailbox, MailboxStatus, ROOT};
 use crate::state::State;
 
 /// The mailbox of a request; it was found before.
@@ -37,9 +37,9 @@ pub(crate) fn users(state: &State, call: &Call) -> Result<Answer, Failure> {
     let filter = call.query.find("$filter").map(|text| Filter::parse(text, |name| KNOWN.contains(&name)));
     let filter = filter.transpose()?;
     let shown =
-        state.mailboxes.iter().map(user).filter(|user| {
-            filter.as_ref().is_none_or(|filter| filter.accepts(&|name| user.get(name).cloned()))
-        });
+        state.mailboxes.iter().filter(|mailbox| mailbox.status != MailboxStatus::Missing).map(user).filter(
+            |user| filter.as_ref().is_none_or(|filter| filter.accepts(&|name| user.get(name).cloned())),
+        );
     // The directory's pages hold a hundred.
     let top = call.query.top()?.unwrap_or(100);
     let value: Vec<Value> =
@@ -87,7 +87,7 @@ pub(crate) fn settings(state: &State, call: &Call, mailbox: usize) -> Result<Ans
         "delegateMeetingMessageDeliveryOptions": "sendToDelegateOnly",
         "dateFormat": "M/d/yyyy",
         "timeFormat": "h:mm tt",
-        "userPurpose": "user",
+        "userPurpose": owner.kind,
         "automaticRepliesSetting": {
             "status": "disabled",
             "externalAudience": "all",

@@ -12,6 +12,7 @@ use super::folders::{self, owner};
 use super::ids::{self, Named};
 use super::json::{self as shapes, View, find_property, names};
 use crate::mailbox::{Item, ItemKey, Mailbox};
+use crate::random::digest;
 use crate::state::State;
 
 /// The item that a path names, if reads see it now.
@@ -157,12 +158,27 @@ pub(crate) fn get(state: &State, call: &Call, mailbox: usize, id: &str) -> Resul
 
 /// `GET …/messages/{id}/$value`
 pub(crate) fn mime(state: &State, call: &Call, mailbox: usize, id: &str) -> Result<Answer, Failure> {
-    let item = find(call, owner(state, mailbox)?, id)?;
+    let owner = owner(state, mailbox)?;
+    let item = find(call, owner, id)?;
+    let fate = state.random.fate(&owner.address, "value.broken_rate", own_number(item));
+    if state.switches(mailbox).value_broken.strikes_fate(fate) {
+        return Err(Failure::weather(500));
+    }
     let bytes = match &item.content.mime {
         Some(bytes) => bytes.clone(),
         None => crate::compose::mime(&item.content, item.modified, "--draft-boundary"),
     };
     Ok(Answer::raw("text/plain", bytes))
+}
+
+/// A number that a message has of itself, whatever happened in the tenant before it came: by it some
+/// messages fail however often they are asked for.
+fn own_number(item: &Item) -> u64 {
+    match (&item.content.message_id, &item.content.mime) {
+        (Some(id), _) => digest(id.as_bytes()),
+        (None, Some(mime)) => digest(mime),
+        (None, None) => item.key,
+    }
 }
 
 /// `PATCH …/messages/{id}`

@@ -111,7 +111,7 @@ impl Certificate {
             (NAMES_FILE, &wanted, 0o644),
         ] {
             let path = folder.join(file);
-            write(&path, text, mode).map_err(|cause| CertificateError::Keep { path, cause })?;
+            write(&path, text.as_bytes(), mode).map_err(|cause| CertificateError::Keep { path, cause })?;
         }
         Ok(made)
     }
@@ -156,11 +156,17 @@ fn params(names: Vec<String>, common_name: &str) -> Result<CertificateParams, rc
     Ok(params)
 }
 
+/// Writes a file, and its folder, that only its owner may read.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    write(path, bytes, 0o600)
+}
+
 /// Writes a file; `mode` says who may read it from its first byte on.
-fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(mode).open(path)?;
-    file.write_all(text.as_bytes())
+    file.write_all(bytes)
 }
 
 #[cfg(test)]
