@@ -6,8 +6,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use postroom_web::Network;
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use url::Url;
 
 /// Everything the process needs to know before it opens the store.
@@ -39,6 +40,28 @@ pub struct Server {
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key in PEM.
     pub tls_key: Option<PathBuf>,
+    /// Proxies whose `X-Forwarded-For` is believed: a list of IP addresses and networks, or
+    /// one text with commas between.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<Network>,
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "trusted_proxies is a list of texts like \"10.0.0.0/8\"")]
+    enum Texts {
+        One(String),
+        Many(Vec<String>),
+    }
+    let texts = match Texts::deserialize(deserializer)? {
+        Texts::One(text) => text.split(',').map(str::to_owned).collect(),
+        Texts::Many(texts) => texts,
+    };
+    let named = texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+    named
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|error| D::Error::custom(format!("trusted_proxies: {error}")))
 }
 
 impl Default for Server {
@@ -48,6 +71,7 @@ impl Default for Server {
             public_url: Url::parse("http://127.0.0.1:8080").expect("a constant address"),
             tls_cert: None,
             tls_key: None,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -156,6 +180,7 @@ const VALUES: &[(&str, &str)] = &[
     ("server", "public_url"),
     ("server", "tls_cert"),
     ("server", "tls_key"),
+    ("server", "trusted_proxies"),
     ("store", "url"),
     ("store", "blobs"),
     ("store", "ca_file"),
@@ -256,6 +281,23 @@ mod tests {
     fn half_a_tls_setting_is_refused() {
         let file = written("[server]\ntls_cert = \"a.pem\"\n");
         assert!(load(Some(file.path()), &|_| None).is_err());
+    }
+
+    #[test]
+    fn trusted_proxies_are_a_list_in_the_file_and_stand_between_commas_in_the_environment() {
+        let file = written("[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"2001:db8::1\"]\n");
+        let listed = load(Some(file.path()), &|_| None).unwrap().server.trusted_proxies;
+        assert_eq!(listed, ["10.0.0.0/8".parse().unwrap(), "2001:db8::1".parse().unwrap()]);
+        let environment = |name: &str| {
+            (name == "POSTROOM_SERVER_TRUSTED_PROXIES").then(|| "10.0.0.0/8, 2001:db8::1".to_owned())
+        };
+        assert_eq!(load(None, &environment).unwrap().server.trusted_proxies, listed);
+
+        for wrong in ["[\"10.0.0/8\"]", "\"10.0.0/8\"", "7"] {
+            let file = written(&format!("[server]\ntrusted_proxies = {wrong}\n"));
+            let error = load(Some(file.path()), &|_| None).unwrap_err().to_string();
+            assert!(error.contains("trusted_proxies") && error.contains("10.0.0"), "{error}");
+        }
     }
 
     #[test]

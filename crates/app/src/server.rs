@@ -1,5 +1,7 @@
 //! Listens, with or without TLS, and ends when the process is told to.
 
+mod tls;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -12,27 +14,26 @@ use axum::{
     Router,
     extract::{ConnectInfo, Request, connect_info::Connected},
     middleware::map_request,
-    serve::{IncomingStream, Listener},
+    serve::IncomingStream,
 };
 use postroom_engine::Tasks;
-use postroom_web::Client;
+use postroom_web::Peer;
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
+
+use tls::TlsListener;
 
 /// How long an orderly end may take before the process ends anyway.
 const PATIENCE: Duration = Duration::from_millis(2500);
 /// How often the certificate's files are looked at for a change.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How long a client may take for its TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Takes the port.
 ///
@@ -75,11 +76,11 @@ pub async fn stop(tasks: &Tasks) {
 
 /// Serves until `end`.
 pub async fn serve(listener: TcpListener, router: Router, tls: Option<Tls>, end: CancellationToken) {
-    let service = router.layer(map_request(name_client)).into_make_service_with_connect_info::<Peer>();
+    let service = router.layer(map_request(name_peer)).into_make_service_with_connect_info::<Socket>();
     let served = match tls {
         None => axum::serve(listener, service).with_graceful_shutdown(end.cancelled_owned()).await,
         Some(tls) => {
-            let listener = TlsListener { listener, tls };
+            let listener = TlsListener::new(listener, tls.config);
             axum::serve(listener, service).with_graceful_shutdown(end.cancelled_owned()).await
         }
     };
@@ -88,32 +89,32 @@ pub async fn serve(listener: TcpListener, router: Router, tls: Option<Tls>, end:
     }
 }
 
-/// The other end of a connection.
+/// The socket at the other end of a connection.
 #[derive(Clone, Copy)]
-struct Peer(SocketAddr);
+struct Socket(SocketAddr);
 
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
+impl Connected<IncomingStream<'_, TcpListener>> for Socket {
     fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
         Self(*stream.remote_addr())
     }
 }
 
-impl Connected<IncomingStream<'_, TlsListener>> for Peer {
+impl Connected<IncomingStream<'_, TlsListener>> for Socket {
     fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
         Self(*stream.remote_addr())
     }
 }
 
-/// Tells the pages who asks.
-async fn name_client(ConnectInfo(Peer(address)): ConnectInfo<Peer>, mut request: Request) -> Request {
-    request.extensions_mut().insert(Client(address.ip()));
+/// Tells the pages who is at the other end.
+async fn name_peer(ConnectInfo(Socket(address)): ConnectInfo<Socket>, mut request: Request) -> Request {
+    request.extensions_mut().insert(Peer(address.ip()));
     request
 }
 
 /// A certificate that is read again when its files change.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    acceptor: Arc<ServerConfig>,
+    config: Arc<ServerConfig>,
 }
 
 impl Tls {
@@ -134,7 +135,7 @@ impl Tls {
         };
         let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { acceptor: Arc::new(config) })
+        Ok(Self { config: Arc::new(config) })
     }
 }
 
@@ -197,31 +198,5 @@ impl ResolvesServerCert for Reloading {
             }
         }
         Some(self.state.read().unwrap_or_else(PoisonError::into_inner).key.clone())
-    }
-}
-
-struct TlsListener {
-    listener: TcpListener,
-    tls: Tls,
-}
-
-impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let (stream, address) = Listener::accept(&mut self.listener).await;
-            let acceptor = TlsAcceptor::from(self.tls.acceptor.clone());
-            match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => return (stream, address),
-                Ok(Err(error)) => tracing::debug!(error = %error, "A TLS handshake failed"),
-                Err(_late) => tracing::debug!("A TLS handshake took too long"),
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.listener.local_addr()
     }
 }

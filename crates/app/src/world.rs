@@ -71,6 +71,8 @@ impl Plan {
 const PUBLIC_URL: &str = "http://127.0.0.1:1";
 /// The address under which the engine finds the simulator.
 const GRAPH_URL: &str = "http://127.0.0.1:2";
+/// The proxy that may stand before the web server of a world.
+const PROXY: &str = "192.0.2.1";
 /// When a world in virtual time begins.
 const BEGIN: &str = "2026-03-02T09:00:00Z";
 /// How often a condition is looked at, and how often before it is given up.
@@ -195,6 +197,17 @@ impl World {
         apply(text, how, self.engine().store(), &self.parts.clock).await
     }
 
+    /// Applies an organisation file while nobody serves.
+    ///
+    /// # Errors
+    /// When the file has problems.
+    pub async fn apply_while_down(&self, text: &str, how: organization::Options) -> anyhow::Result<()> {
+        let store = self.parts.open().await?;
+        apply(text, how, &store, &self.parts.clock).await?;
+        store.db.close().await;
+        Ok(())
+    }
+
     /// Waits until the condition holds.
     ///
     /// # Errors
@@ -272,7 +285,8 @@ impl Parts {
         let router = postroom_web::router(Web {
             engine: engine.clone(),
             public_url: url,
-            shutdown: tasks.stopping().clone(),
+            trusted_proxies: vec![PROXY.parse()?],
+            tasks: tasks.clone(),
         });
         *door.lock().unwrap_or_else(PoisonError::into_inner) = Some(router.clone());
         engine.start().await?;

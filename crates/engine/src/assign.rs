@@ -26,7 +26,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::Engine;
 
-/// How much of what waits is looked at in one round.
+/// How much of what waits in each queue is looked at in one round.
 const LOOKED_AT: u32 = 500;
 /// The longest sleep between two rounds.
 const ROUND_EVERY: SignedDuration = SignedDuration::from_secs(30);

@@ -220,7 +220,11 @@ impl Engine {
             return Err(DeskError::TooLong { limit: REPLY_LIMIT });
         }
         let conversation = self.connected_to(by, id).await?;
-        let mails = messages::list_of_conversation(&self.store().db, id).await?;
+        let mut mails = messages::list_of_conversation(&self.store().db, id).await?;
+        // The answer leaves from the conversation's mailbox, so it answers a mail that lies there.
+        if mails.iter().any(|m| m.mailbox == conversation.mailbox) {
+            mails.retain(|m| m.mailbox == conversation.mailbox);
+        }
         // An out-of-office answer is not what the agent answers.
         let answered = mails.iter().rev().find(|m| m.automatic.is_none()).or(mails.last());
         let reply_to = answered.ok_or(DeskError::Gone)?;
@@ -246,11 +250,8 @@ impl Engine {
             created_at: now,
             sent_at: None,
         };
-        let mut unit = Unit::new()
-            .with(conversations::guard_agent(id, by.id))
-            .with(outgoing::insert(&entry))
-            .with(conversations::record_read(id, by.id));
-        let send = Work::Send { mailbox: conversation.mailbox, outgoing: outgoing_id };
+        let mut unit = Unit::new().with(conversations::guard_agent(id, by.id)).with(outgoing::insert(&entry));
+        let send = Work::Send { mailbox: entry.mailbox, outgoing: outgoing_id };
         unit.enqueue(&send.job(self.entropy(), now));
         let data = json!({ "outgoing": outgoing_id });
         self.commit_step(unit, by.id, id, Step::ReplyQueued, data).await?;
@@ -260,7 +261,8 @@ impl Engine {
     /// Ends the agent's work on a conversation. A queue with wrap-up codes wants one of them.
     ///
     /// # Errors
-    /// [`DeskError::NoSuchCode`] for a code that the queue does not have.
+    /// [`DeskError::NoSuchCode`] for a code that the queue does not have; [`DeskError::Gone`] if the
+    /// customer has written meanwhile what the agent has not seen.
     pub async fn wrap_up(&self, by: &User, id: ConversationId, code: Option<&str>) -> Result<(), DeskError> {
         let conversation = self.connected_to(by, id).await?;
         let codes = queues::list_wrap_up_codes(&self.store().db, conversation.queue).await?;
@@ -318,9 +320,10 @@ impl Engine {
         }
         if conversation.agent == Some(by.id) && conversation.unread > 0 {
             let now = self.now();
-            let mut unit = Unit::new().with(conversations::record_read(id, by.id));
+            // Counted before the mails were listed: one that came since stays unread.
+            let mut unit = Unit::new().with(conversations::record_read(id, by.id, conversation.unread));
             unit.changed(now, Topic::User, by.id);
-            self.store().commit(unit).await?;
+            self.store().commit_guarded(unit).await?;
         }
         let offer = offers::find_open(db, id).await?.filter(|offer| offer.user == by.id);
         Ok(ConversationView {

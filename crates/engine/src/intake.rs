@@ -9,7 +9,7 @@ use aws_lc_rs::{constant_time, digest};
 use postroom_graph::notification::{LifecycleEvent, Notification, parse_notifications};
 use postroom_model::{
     FolderId, MailboxId, MessageId, Timestamp,
-    ledger::{Reason, Step},
+    ledger::{MessageState, Reason, Step},
 };
 use postroom_store::{
     DbError, Unit, feed::Topic, folders, messages, messages::SeenMessage, subscriptions,
@@ -69,7 +69,7 @@ impl Engine {
         self.ensure_seen(subscription.mailbox, subscription.folder, &heard, Reason::Notified).await?;
         if !ours.is_empty() {
             let mut unit = Unit::new().with(folders::record_notified(subscription.folder, self.now()));
-            if let Some(event) = ours.iter().find_map(|n| n.lifecycle) {
+            for event in ours.iter().filter_map(|n| n.lifecycle) {
                 act_on(&mut unit, &subscription, event, self.now());
             }
             self.store().commit(unit).await?;
@@ -106,8 +106,33 @@ impl Engine {
             }
         });
         let results = futures_util::future::try_join_all(units).await?;
+        if reason != Reason::Notified {
+            self.take_up_again(mailbox, &ids, reason).await?;
+        }
         let new = heard.iter().zip(results).filter(|(h, written)| *written && !known.contains(h.graph_id));
         Ok(new.count())
+    }
+
+    /// What was given up as gone and is listed in its folder now is fetched after all.
+    async fn take_up_again(&self, mailbox: MailboxId, ids: &[&str], reason: Reason) -> Result<(), DbError> {
+        for id in messages::list_gone(&self.store().db, mailbox, ids).await? {
+            let now = self.now();
+            let (from, to) = (MessageState::Gone, MessageState::Seen);
+            let mut unit = Unit::new().with(messages::record_state(id, from, to, reason, None)).with(
+                trace::record(&trace::NewEntry {
+                    at: now,
+                    message: Some(id),
+                    conversation: None,
+                    step: Step::Released,
+                    reason,
+                    data: json!({}),
+                }),
+            );
+            unit.enqueue(&Work::Fetch { mailbox, message: id }.job(self.entropy(), now));
+            unit.changed(now, Topic::Message, id);
+            self.store().commit_guarded(unit).await?;
+        }
+        Ok(())
     }
 
     fn seen_unit(&self, mailbox: MailboxId, folder: FolderId, heard: &Heard<'_>, reason: Reason) -> Unit {

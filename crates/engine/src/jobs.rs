@@ -6,6 +6,7 @@ use postroom_graph::{GraphError, GraphErrorKind};
 use postroom_model::{Entropy, JobId, MailboxId, MessageId, OutgoingId, Timestamp};
 use postroom_store::{
     DbError,
+    blobs::BlobError,
     content::ContentError,
     jobs::{Job, Lane, NewJob},
 };
@@ -112,6 +113,17 @@ pub enum JobError {
     /// The mailbox is not connected (removed, or its integration is gone).
     #[error("the mailbox is no longer connected")]
     NotConnected,
+    /// The work broke off with a panic, which is a fault of ours.
+    #[error("Postroom broke over it; please report this with the log of that moment")]
+    Panicked,
+    /// It was begun again and again and never came to an end.
+    #[error(
+        "it was begun again and again and never came to an end; look into the log for why the process stopped"
+    )]
+    Interrupted,
+    /// A look that showed nothing; repeated after this long, as often as the work itself allows.
+    #[error("nothing was found; it is looked for again")]
+    LookAgain(Duration),
     /// The thing is not there yet; looked for again after this long.
     #[error("not there yet")]
     NotYet(Duration),
@@ -128,6 +140,8 @@ pub(crate) enum Retry {
     After(Duration),
     /// The whole lane waits until then; the try does not count.
     Park(Option<Timestamp>),
+    /// This item alone waits; the try does not count.
+    Wait(Duration),
     /// At once: somebody was faster, and the present state is to be read again.
     Again,
 }
@@ -153,15 +167,39 @@ impl JobError {
                 | GraphErrorKind::Unknown
                 | GraphErrorKind::Malformed => Retry::Later,
             },
-            JobError::Store(DbError::Lost) => Retry::Again,
-            JobError::Store(_) | JobError::Connect(_) => Retry::Park(None),
-            JobError::Content(ContentError::Seal(_) | ContentError::Missing) => Retry::Never,
-            JobError::Content(_) => Retry::Park(None),
-            JobError::Payload(_) | JobError::NotConnected => Retry::Never,
+            JobError::Store(error) | JobError::Content(ContentError::Db(error)) => of_store(error),
+            JobError::Content(ContentError::Blob(
+                BlobError::Open(_) | BlobError::List(_) | BlobError::Object { .. },
+            ))
+            | JobError::Connect(_) => Retry::Park(None),
+            JobError::Panicked => Retry::Later,
+            JobError::Content(_) | JobError::NotConnected | JobError::Interrupted => Retry::Never,
+            // Another version of Postroom can read it.
+            JobError::Payload(_) => Retry::Wait(UNREADABLE_WAIT),
+            JobError::LookAgain(wait) => Retry::Wait(*wait),
             JobError::NotYet(wait) => Retry::After(*wait),
         }
     }
 }
+
+/// A store that can't be reached concerns everything; a statement that it refuses, this item.
+fn of_store(error: &DbError) -> Retry {
+    match error {
+        DbError::Lost => Retry::Again,
+        DbError::Unavailable(_) | DbError::Busy(_) | DbError::Uncertain(_) => Retry::Park(None),
+        DbError::Unique { .. }
+        | DbError::Inconsistent { .. }
+        | DbError::Refused { .. }
+        | DbError::Config { .. }
+        | DbError::Migration(_) => Retry::Later,
+    }
+}
+
+/// How long a job of another version waits for one that can read it.
+const UNREADABLE_WAIT: Duration = Duration::from_secs(600);
+
+/// A job that was begun so often and never ended is not begun again: it may be what ends the process.
+pub(crate) const BEGINNINGS: u32 = 25;
 
 /// How many tries of its own an item has: with [`backoff`] about an hour.
 pub(crate) const TRIES: u32 = 8;
@@ -190,6 +228,20 @@ mod tests {
     fn an_item_is_tried_for_about_an_hour_before_it_needs_attention() {
         let total: Duration = (1..TRIES).map(backoff).sum();
         assert!((Duration::from_secs(30 * 60)..Duration::from_secs(75 * 60)).contains(&total), "{total:?}");
+    }
+
+    #[test]
+    fn only_what_concerns_everything_parks_the_lane() {
+        let refused = || DbError::Inconsistent { detail: "x".into() };
+        let missing = ContentError::Blob(BlobError::Missing(postroom_model::BlobId::from_uuid(uuid_of(1))));
+        assert_eq!(JobError::Store(refused()).retry(), Retry::Later);
+        assert_eq!(JobError::Content(ContentError::Db(refused())).retry(), Retry::Later);
+        assert_eq!(JobError::Content(missing).retry(), Retry::Never);
+        assert_eq!(
+            JobError::Store(DbError::Unavailable(std::sync::Arc::new(std::fmt::Error))).retry(),
+            Retry::Park(None)
+        );
+        assert_eq!(JobError::Panicked.retry(), Retry::Later);
     }
 
     #[test]

@@ -4,8 +4,9 @@
 use jiff::SignedDuration;
 use postroom_store::{
     DbError, Unit,
-    feed::{self, Topic},
-    sessions,
+    content::ContentError,
+    feed::{self, Position, Topic},
+    messages, sessions,
     signals::Wake,
 };
 
@@ -20,22 +21,33 @@ const READ_ALONE_EVERY: SignedDuration = SignedDuration::from_mins(1);
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
 /// Old entries and sessions are removed this often.
 const TIDY_EVERY: SignedDuration = SignedDuration::from_mins(10);
+/// Objects that no row names are looked for this often, and removed when they are older than a day: a
+/// commit that still may come comes long before.
+const ORPHANS_EVERY: SignedDuration = SignedDuration::from_hours(24);
+const ORPHANS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 const AT_ONCE: u32 = 500;
 
 impl Engine {
     pub(crate) async fn run_feed(&self) {
         let woken = self.store().signals.waiter(Wake::Feed);
         let read_every = if self.store().db.is_shared() { READ_SHARED_EVERY } else { READ_ALONE_EVERY };
-        let mut seq = None;
+        let mut position = None;
         let mut tidy_at = self.now() + TIDY_EVERY;
+        let mut orphans_at = self.now() + ORPHANS_EVERY;
         loop {
-            match self.pass_on(seq).await {
-                Ok(last) => seq = Some(last),
+            match self.pass_on(position).await {
+                Ok(last) => position = Some(last),
                 Err(error) => tracing::warn!(error = %error, "The change feed could not be read"),
             }
             if self.now() >= tidy_at {
                 tidy_at = self.now() + TIDY_EVERY;
                 self.tidy().await;
+            }
+            if self.now() >= orphans_at {
+                orphans_at = self.now() + ORPHANS_EVERY;
+                if let Err(error) = self.remove_orphans().await {
+                    tracing::warn!(error = %error, "Orphaned objects could not be removed");
+                }
             }
             tokio::select! {
                 () = self.tasks().stopping().cancelled() => return,
@@ -45,16 +57,16 @@ impl Engine {
         }
     }
 
-    async fn pass_on(&self, seq: Option<i64>) -> Result<i64, DbError> {
+    async fn pass_on(&self, position: Option<Position>) -> Result<Position, DbError> {
         let db = &self.store().db;
-        let mut seq = match seq {
-            Some(seq) => seq,
-            None => feed::find_last_seq(db).await?,
+        let mut position = match position {
+            Some(position) => position,
+            None => feed::find_last(db).await?,
         };
         loop {
-            let changes = feed::list_after(db, seq, AT_ONCE).await?;
-            let Some(last) = changes.last() else { return Ok(seq) };
-            seq = last.seq;
+            let changes = feed::list_after(db, position, AT_ONCE).await?;
+            let Some(last) = changes.last() else { return Ok(position) };
+            position = last.at;
             for change in changes {
                 if change.topic == Topic::Organization {
                     self.organization_changed().await;
@@ -72,6 +84,18 @@ impl Engine {
         if let Err(error) = self.release_unrouted().await {
             tracing::warn!(error = %error, "Held messages could not be routed anew");
         }
+    }
+
+    /// Removes large objects that no row names: what was written before a commit that never came.
+    async fn remove_orphans(&self) -> Result<(), ContentError> {
+        let store = self.store();
+        let old = store.blobs.list_older_than(self.now() - ORPHANS_KEPT).await?;
+        let named = messages::list_blob_ids(&store.db).await?;
+        for orphan in old.into_iter().filter(|id| !named.contains(id)) {
+            tracing::info!(blob.id = %orphan, "An object that no message names is removed");
+            store.blobs.delete(orphan).await?;
+        }
+        Ok(())
     }
 
     async fn tidy(&self) {

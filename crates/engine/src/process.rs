@@ -7,6 +7,7 @@
 //! left out and said in the trace.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use postroom_mail::{Mail, parse};
 use postroom_model::{
@@ -36,11 +37,17 @@ const BIG: usize = 64 * 1024;
 /// honest thread, and a bound against a hostile one.
 const REFERENCES_LOOKED_UP: usize = 50;
 
+/// A mail that answers unknown mails waits this often, this long, while older mails of its mailbox are
+/// not read yet: one of them may be what it answers.
+const WAITS_FOR_OLDER: u32 = 5;
+const WAIT_FOR_OLDER: Duration = Duration::from_secs(2);
+
 /// Texts that are kept to be searched and shown are cut after this many characters.
 const TEXT_KEPT: usize = 500;
 
 impl Engine {
-    pub(crate) async fn process(&self, id: MessageId) -> Result<Unit, JobError> {
+    /// Reads a stored mail and puts it in a conversation; `attempts` counts how often this was begun.
+    pub(crate) async fn process(&self, id: MessageId, attempts: u32) -> Result<Unit, JobError> {
         let db = &self.store().db;
         let Some(message) = messages::find(db, id).await? else { return Ok(Unit::new()) };
         if !matches!(message.state, MessageState::Stored | MessageState::Held) || message.stored_at.is_none()
@@ -53,8 +60,9 @@ impl Engine {
         let mail = self.read_mail(id).await?;
         let rules = routes::list(db).await?;
         let recipients = recipients(&mail, &mailbox.address)?;
-        let incoming = incoming(&mail);
+        let mut incoming = incoming(&mail);
         let known = self.known_threads(&incoming).await?;
+        incoming.is_copy = self.is_copy(&incoming, &known, &mail).await?;
 
         let mut unit = Unit::new().with(derived(id, &mail)).with(self.step(
             &message,
@@ -63,7 +71,14 @@ impl Engine {
             Reason::Done,
             parsed_facts(&mail),
         ));
-        match threading::decide(&incoming, &known) {
+        let decision = threading::decide(&incoming, &known);
+        if matches!(decision, Threading::New { reason: Reason::UnknownReferences, .. })
+            && attempts <= WAITS_FOR_OLDER
+            && messages::has_unread_before(db, message.mailbox, id, message.arrived_at()).await?
+        {
+            return Err(JobError::NotYet(WAIT_FOR_OLDER));
+        }
+        match decision {
             Threading::Join(conversation, reason) => {
                 self.join(&mut unit, &message, &mail, conversation, reason).await?;
             }
@@ -115,6 +130,20 @@ impl Engine {
         Ok(known)
     }
 
+    /// Whether a mail that bears another's Message-ID says the same: author, date, subject, text and
+    /// attachments. A Message-ID alone proves nothing, some programs use one again.
+    async fn is_copy(&self, incoming: &Incoming, known: &[Known], mail: &Mail) -> Result<bool, JobError> {
+        let Some(namesake) = threading::find_namesake(incoming, known) else { return Ok(false) };
+        let bearing =
+            messages::list_bearing(&self.store().db, namesake.conversation, &namesake.message_id).await?;
+        for id in bearing {
+            if says_the_same(&self.read_mail(id).await?, mail) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     async fn join(
         &self,
         unit: &mut Unit,
@@ -136,7 +165,8 @@ impl Engine {
         let quiet = reason == Reason::SameMail || (closed && mail.automatic.is_some());
         if quiet {
             if closed {
-                unit.push(self.step(message, Some(id), Step::Ended, Reason::Automatic, json!({})));
+                let why = if reason == Reason::SameMail { reason } else { Reason::Automatic };
+                unit.push(self.step(message, Some(id), Step::Ended, why, json!({})));
             }
         } else {
             unit.push(conversations::record_customer_wrote(id, message.arrived_at()));
@@ -181,6 +211,9 @@ impl Engine {
         };
         let id = conversation.id;
         unit.push(conversations::insert(&conversation));
+        if let (Some(message_id), Some(from)) = (mail.message_id.as_deref().map(cut), sender(mail)) {
+            unit.push(conversations::claim_head(id, &message_id, from.as_str()));
+        }
         for skill in &rule.skills {
             unit.push(conversations::insert_skill(id, *skill));
         }
@@ -255,9 +288,20 @@ fn incoming(mail: &Mail) -> Incoming {
     let references = mail.in_reply_to.iter().chain(mail.references.iter().rev());
     Incoming {
         sender: sender(mail),
-        message_id: mail.message_id.clone(),
-        references: references.take(REFERENCES_LOOKED_UP).cloned().collect(),
+        // As they are stored, or they would never be found.
+        message_id: mail.message_id.as_deref().map(cut),
+        is_copy: false,
+        references: references.take(REFERENCES_LOOKED_UP).map(|id| cut(id)).collect(),
     }
+}
+
+fn says_the_same(one: &Mail, other: &Mail) -> bool {
+    let sizes = |mail: &Mail| mail.attachments.iter().map(|part| part.size).collect::<Vec<_>>();
+    one.from.as_ref().map(|from| &from.address) == other.from.as_ref().map(|from| &from.address)
+        && one.date == other.date
+        && one.subject == other.subject
+        && one.text == other.text
+        && sizes(one) == sizes(other)
 }
 
 fn derived(id: MessageId, mail: &Mail) -> postroom_store::Stmt {

@@ -5,9 +5,10 @@
 //! common work. What an error means is said by [`JobError::retry`]; an outage
 //! parks the lane and counts against no item.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use jiff::SignedDuration;
 use postroom_model::Timestamp;
 use postroom_store::{
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Engine,
-    jobs::{JobError, Retry, TRIES, Work, backoff},
+    jobs::{BEGINNINGS, JobError, Retry, TRIES, Work, backoff},
 };
 
 /// How many jobs of a lane run at once. A mailbox's Graph lane lets four through;
@@ -128,8 +129,14 @@ impl Engine {
 
     /// Runs one job to the commit that ends, postpones or gives it up.
     async fn carry_out(&self, job: Job) -> Verdict {
+        if job.attempts > BEGINNINGS {
+            self.end_without_success(&job, &JobError::Interrupted).await;
+            return Verdict::GoOn;
+        }
         for _ in 0..RACES {
-            let error = match self.run_and_commit(&job).await {
+            // A panic over one mail must not end the lane of all.
+            let ran = AssertUnwindSafe(self.run_and_commit(&job)).catch_unwind().await;
+            let error = match ran.unwrap_or(Err(JobError::Panicked)) {
                 Ok(()) => return Verdict::GoOn,
                 Err(error) => error,
             };
@@ -141,6 +148,11 @@ impl Engine {
                         until.unwrap_or(now + SignedDuration::try_from(OUTAGE_REST).unwrap_or_default());
                     self.postpone(&job, until, false, &error).await;
                     return Verdict::Rest(until);
+                }
+                Retry::Wait(wait) => {
+                    let until = now + SignedDuration::try_from(wait).unwrap_or_default();
+                    self.postpone(&job, until, false, &error).await;
+                    return Verdict::GoOn;
                 }
                 Retry::After(wait) if job.attempts < TRIES => {
                     self.postpone(&job, now + wait, true, &error).await;
@@ -166,7 +178,7 @@ impl Engine {
         let mut unit = match Work::of(job)? {
             Work::Fetch { mailbox, message } => self.fetch(mailbox, message, job.attempts).await?,
             Work::MarkRead { mailbox, message } => self.mark_read(mailbox, message).await?,
-            Work::Process { message } => self.process(message).await?,
+            Work::Process { message } => self.process(message, job.attempts).await?,
             Work::Send { mailbox, outgoing } => self.send(mailbox, outgoing).await?,
             Work::ConfirmSent { mailbox, outgoing } => self.confirm_sent(mailbox, outgoing).await?,
         };
@@ -188,7 +200,7 @@ impl Engine {
         tracing::warn!(job.id = %job.id, job.kind = %job.kind, error = %error, "Job is given up");
         let unit = match Work::of(job) {
             Ok(work) => self.give_up(work, error).await,
-            Err(_) => Ok(Unit::new()),
+            Err(_unreadable) => return,
         };
         let ended = match unit {
             Ok(unit) => self.store().commit(unit.with(jobs::complete(job))).await.map(drop),

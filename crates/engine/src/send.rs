@@ -8,12 +8,14 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use postroom_graph::{DraftContent, GraphErrorKind, Mailbox as Lane, Marker, Recipient, WellKnown};
+use postroom_graph::{
+    DraftContent, FoundMessage, GraphErrorKind, Mailbox as Lane, Marker, Recipient, WellKnown,
+};
 use postroom_mail::{Quoted, reply_html, reply_subject};
 use postroom_model::{
     MailboxId, OutgoingId,
     ledger::{Reason, Step},
-    outbox::{MarkerSeen, Recovery, SendState, recover},
+    outbox::{LOOKS_FOR_DRAFT, LOOKS_FOR_SENT, MarkerSeen, Recovery, SendState, recover},
 };
 use postroom_store::{
     Unit,
@@ -34,8 +36,6 @@ use crate::{
     jobs::{JobError, Work},
 };
 
-/// Sent Items lags behind the answer by seconds; after this many looks nobody can know.
-const LOOKS: u32 = 8;
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How long after sending the sent copy is looked at.
@@ -54,23 +54,21 @@ struct Letter {
 /// What looking for the marker found.
 struct Found {
     seen: MarkerSeen,
-    id: Option<String>,
-    internet_message_id: Option<String>,
+    message: Option<FoundMessage>,
+}
+
+impl Found {
+    fn internet_message_id(&self) -> Option<&str> {
+        self.message.as_ref().and_then(|message| message.internet_message_id.as_deref())
+    }
 }
 
 impl Engine {
     pub(crate) async fn send(&self, mailbox: MailboxId, id: OutgoingId) -> Result<Unit, JobError> {
         let Some(letter) = self.letter(mailbox, id).await? else { return Ok(Unit::new()) };
-        let state = letter.entry.state;
-        if state.is_final() {
-            return Ok(Unit::new());
-        }
-        match (state, &letter.entry.draft_id) {
-            (SendState::Queued, _) => {
-                let started = outgoing::record_state(id, SendState::Queued, SendState::Drafting);
-                self.store().commit(Unit::new().with(started)).await?;
-                self.draft_and_send(&letter).await
-            }
+        match (letter.entry.state, &letter.entry.draft_id) {
+            (state, _) if state.is_final() => Ok(Unit::new()),
+            (SendState::Queued, _) => self.draft_and_send(&letter).await,
             (SendState::Drafted, Some(draft)) => self.finish(&letter, draft).await,
             _ => self.recover(&letter).await,
         }
@@ -90,74 +88,129 @@ impl Engine {
     /// Goes on after a crash or a lost answer.
     async fn recover(&self, letter: &Letter) -> Result<Unit, JobError> {
         let entry = &letter.entry;
-        let found = look(letter).await?;
-        match (recover(entry.state, found.seen, entry.looks, LOOKS), found.id) {
-            (Recovery::RecordSent, _) => {
-                Ok(self.sent_unit(letter, found.internet_message_id.as_deref(), Reason::FoundInSentItems))
+        let found = look(letter, entry.draft_id.as_deref()).await?;
+        match (recover(entry.state, found.seen, entry.looks), &found.message, &entry.draft_id) {
+            (Recovery::RecordSent, ..) => {
+                Ok(self.sent_unit(letter, found.internet_message_id(), Reason::FoundInSentItems))
             }
-            (Recovery::ContinueWithDraft, Some(draft)) => {
-                let stmt = outgoing::record_draft(entry.id, &draft, found.internet_message_id.as_deref());
+            (Recovery::AdoptDraft, Some(draft), before) => {
+                let (id, message_id) = (&draft.id, draft.internet_message_id.as_deref());
+                let stmt = outgoing::record_draft(entry.id, before.as_deref(), id, message_id);
                 self.store().commit(Unit::new().with(stmt)).await?;
-                self.finish(letter, &draft).await
+                self.finish(letter, id).await
             }
-            (Recovery::StartAgain | Recovery::ContinueWithDraft, _) => self.draft_and_send(letter).await,
-            (Recovery::LookAgain, _) => {
-                self.store().commit(Unit::new().with(outgoing::record_look(entry.id))).await?;
-                Err(JobError::NotYet(LOOK_EVERY))
-            }
-            (Recovery::DeclareUncertain, _) => Ok(self.send_ended_unit(
-                entry,
-                SendState::Uncertain,
-                Reason::OutcomeUnknown,
-                "it was handed to Microsoft, but is in none of Drafts, Outbox and Sent Items",
-            )),
+            (Recovery::FinishDraft, _, Some(draft)) => self.finish(letter, draft).await,
+            (Recovery::SendAgain, _, Some(draft)) => self.send_again(letter, draft).await,
+            (Recovery::LookAgain, ..) => self.look_later(entry).await,
+            (Recovery::DeclareUncertain, ..) => Ok(self.uncertain_unit(entry)),
+            (
+                Recovery::StartAgain | Recovery::AdoptDraft | Recovery::FinishDraft | Recovery::SendAgain,
+                ..,
+            ) => self.draft_and_send(letter).await,
         }
     }
 
+    async fn look_later(&self, entry: &Outgoing) -> Result<Unit, JobError> {
+        self.store().commit(Unit::new().with(outgoing::record_look(entry.id))).await?;
+        Err(JobError::LookAgain(LOOK_EVERY))
+    }
+
+    fn uncertain_unit(&self, entry: &Outgoing) -> Unit {
+        self.send_ended_unit(
+            entry,
+            SendState::Uncertain,
+            Reason::OutcomeUnknown,
+            "it was handed to Microsoft, but is neither in Outbox nor in Sent Items",
+        )
+    }
+
+    /// Makes a draft and sends it. Whoever was faster has made the entry's state another one.
     async fn draft_and_send(&self, letter: &Letter) -> Result<Unit, JobError> {
-        let made = match letter.lane.create_reply(&letter.original.graph_id, &letter.marker).await {
-            // The customer's mail is no longer in the mailbox: a draft of our own threads by its headers.
-            Err(error) if error.kind() == GraphErrorKind::Gone => {
-                let content = self.draft_content(letter).await?;
-                letter.lane.create_draft(&content, &letter.marker).await?
-            }
-            made => made?,
-        };
+        let id = letter.entry.id;
+        let drafting = outgoing::record_drafting(id, letter.entry.draft_id.as_deref());
+        self.store().commit(Unit::new().with(drafting)).await?;
+        let (made, is_threaded) =
+            match letter.lane.create_reply(&letter.original.graph_id, &letter.marker).await {
+                // The customer's mail is no longer in the mailbox. A draft of our own answers nothing as far
+                // as headers go; subject and quoted text say what it is about.
+                Err(error) if error.kind() == GraphErrorKind::Gone => {
+                    let content = self.draft_content(letter).await?;
+                    (letter.lane.create_draft(&content, &letter.marker).await?, false)
+                }
+                Err(error) => {
+                    if was_not_done(error.kind()) {
+                        let back = outgoing::record_state(id, SendState::Drafting, SendState::Queued);
+                        self.store().commit(Unit::new().with(back)).await?;
+                    }
+                    return Err(error.into());
+                }
+                Ok(made) => (made, true),
+            };
         let now = self.now();
-        let mut unit = Unit::new().with(outgoing::record_draft(
-            letter.entry.id,
-            &made.id,
-            made.internet_message_id.as_deref(),
-        ));
-        unit.push(self.outgoing_step(&letter.entry, Step::DraftCreated, Reason::Done, json!({})));
+        let message_id = made.internet_message_id.as_deref();
+        let mut unit = Unit::new().with(outgoing::record_draft(id, None, &made.id, message_id));
+        let data = json!({ "threaded": is_threaded });
+        unit.push(self.outgoing_step(&letter.entry, Step::DraftCreated, Reason::Done, data));
         unit.changed(now, Topic::Conversation, letter.entry.conversation);
         self.store().commit(unit).await?;
         self.finish(letter, &made.id).await
     }
 
-    /// Completes the draft and sends it.
+    /// Completes the draft and sends it, for the first time.
     async fn finish(&self, letter: &Letter, draft: &str) -> Result<Unit, JobError> {
+        let entry = &letter.entry;
         let content = self.draft_content(letter).await?;
         let updated = match letter.lane.update_draft(draft, &content).await {
             Ok(updated) => updated,
-            // The draft is not where we left it: sent, or removed by somebody. The marker tells.
+            // The draft is not where we left it: somebody removed it, or sent it by hand. The marker tells.
             Err(error) if error.kind() == GraphErrorKind::Gone => {
-                let found = look(letter).await?;
-                return match found.seen {
-                    MarkerSeen::Taken => Ok(self.sent_unit(
-                        letter,
-                        found.internet_message_id.as_deref(),
-                        Reason::FoundInSentItems,
-                    )),
-                    MarkerSeen::InDrafts | MarkerSeen::Nowhere => Err(error.into()),
-                };
+                let found = look(letter, Some(draft)).await?;
+                if found.seen == MarkerSeen::Taken {
+                    let message_id = found.internet_message_id();
+                    return Ok(self.sent_unit(letter, message_id, Reason::FoundInSentItems));
+                }
+                let anew = outgoing::record_drafting(entry.id, Some(draft));
+                self.store().commit(Unit::new().with(anew)).await?;
+                return Err(error.into());
             }
             Err(error) => return Err(error.into()),
         };
-        let about_to = outgoing::record_state(letter.entry.id, SendState::Drafted, SendState::Sending);
+        let about_to = outgoing::record_state(entry.id, SendState::Drafted, SendState::Sending);
         self.store().commit(Unit::new().with(about_to)).await?;
-        letter.lane.send_draft(draft).await?;
-        Ok(self.sent_unit(letter, updated.internet_message_id.as_deref(), Reason::Done))
+        match letter.lane.send_draft(draft).await {
+            Ok(()) => Ok(self.sent_unit(letter, updated.internet_message_id.as_deref(), Reason::Done)),
+            Err(error) if matches!(error.kind(), GraphErrorKind::Refused | GraphErrorKind::Gone) => {
+                // Refused for good, or taken a moment ago for another node that had waited for us.
+                let found = look(letter, Some(draft)).await?;
+                match found.seen {
+                    MarkerSeen::Taken => {
+                        Ok(self.sent_unit(letter, found.internet_message_id(), Reason::FoundInSentItems))
+                    }
+                    MarkerSeen::OwnDraft => Err(error.into()),
+                    MarkerSeen::OtherDraft | MarkerSeen::Nowhere => self.look_later(entry).await,
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks once more for a draft to be sent that lies in Drafts though it was asked for before. A
+    /// refusal proves nothing: the first request may be at work still.
+    async fn send_again(&self, letter: &Letter, draft: &str) -> Result<Unit, JobError> {
+        let entry = &letter.entry;
+        match letter.lane.send_draft(draft).await {
+            Ok(()) => {
+                let message_id = entry.internet_message_id.as_deref();
+                Ok(self.sent_unit(letter, message_id, Reason::Retried))
+            }
+            Err(error) if matches!(error.kind(), GraphErrorKind::Refused | GraphErrorKind::Gone) => {
+                if entry.looks >= LOOKS_FOR_SENT {
+                    return Ok(self.uncertain_unit(entry));
+                }
+                self.look_later(entry).await
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn draft_content(&self, letter: &Letter) -> Result<DraftContent, JobError> {
@@ -236,7 +289,8 @@ impl Engine {
     /// the draft had, and the customer's answer will name that one.
     pub(crate) async fn confirm_sent(&self, mailbox: MailboxId, id: OutgoingId) -> Result<Unit, JobError> {
         let Some(letter) = self.letter(mailbox, id).await? else { return Ok(Unit::new()) };
-        let Some(found) = letter.lane.find_marked(WellKnown::SentItems, &letter.marker).await? else {
+        let sent = letter.lane.list_marked(WellKnown::SentItems, &letter.marker).await?;
+        let Some(found) = sent.into_iter().next() else {
             return Err(JobError::NotYet(LOOK_EVERY));
         };
         let mut unit = Unit::new().with(outgoing::record_confirmed(id, found.internet_message_id.as_deref()));
@@ -251,17 +305,49 @@ impl Engine {
     }
 }
 
-async fn look(letter: &Letter) -> Result<Found, JobError> {
-    // In the order of its way: a mail that moves on while we look is then seen in one of them.
-    for (folder, seen) in [
-        (WellKnown::Drafts, MarkerSeen::InDrafts),
-        (WellKnown::Outbox, MarkerSeen::Taken),
-        (WellKnown::SentItems, MarkerSeen::Taken),
-    ] {
-        if let Some(found) = letter.lane.find_marked(folder, &letter.marker).await? {
-            let (id, internet_message_id) = (Some(found.id), found.internet_message_id);
-            return Ok(Found { seen, id, internet_message_id });
+/// Whether the answer says that nothing was done: then nothing need be looked for.
+fn was_not_done(kind: GraphErrorKind) -> bool {
+    matches!(
+        kind,
+        GraphErrorKind::Throttled { .. }
+            | GraphErrorKind::Parked { .. }
+            | GraphErrorKind::Unauthorized
+            | GraphErrorKind::OutOfScope
+            | GraphErrorKind::MailboxMissing
+            | GraphErrorKind::Token
+    )
+}
+
+/// Looks for the marker; `draft` is the id of the draft that is ours. What was not asked to be sent lies
+/// in Drafts if anywhere, and elsewhere only if a person sent it: that is looked at before another draft
+/// is made, and not each time.
+async fn look(letter: &Letter, draft: Option<&str>) -> Result<Found, JobError> {
+    let lane = &letter.lane;
+    let nowhere = Found { seen: MarkerSeen::Nowhere, message: None };
+    if letter.entry.state != SendState::Sending {
+        match look_in_drafts(letter, draft).await? {
+            Some(found) => return Ok(found),
+            None if letter.entry.state == SendState::Drafting && letter.entry.looks < LOOKS_FOR_DRAFT => {
+                return Ok(nowhere);
+            }
+            None => {}
         }
     }
-    Ok(Found { seen: MarkerSeen::Nowhere, id: None, internet_message_id: None })
+    for folder in [WellKnown::Outbox, WellKnown::SentItems] {
+        if let Some(message) = lane.list_marked(folder, &letter.marker).await?.into_iter().next() {
+            return Ok(Found { seen: MarkerSeen::Taken, message: Some(message) });
+        }
+    }
+    Ok(look_in_drafts(letter, draft).await?.unwrap_or(nowhere))
+}
+
+async fn look_in_drafts(letter: &Letter, draft: Option<&str>) -> Result<Option<Found>, JobError> {
+    let drafts = letter.lane.list_marked(WellKnown::Drafts, &letter.marker).await?;
+    let is_own = |message: &FoundMessage| Some(message.id.as_str()) == draft;
+    let (own, others): (Vec<_>, Vec<_>) = drafts.into_iter().partition(is_own);
+    Ok(match (own.into_iter().next(), others.into_iter().next()) {
+        (Some(own), _) => Some(Found { seen: MarkerSeen::OwnDraft, message: Some(own) }),
+        (None, Some(other)) => Some(Found { seen: MarkerSeen::OtherDraft, message: Some(other) }),
+        (None, None) => None,
+    })
 }

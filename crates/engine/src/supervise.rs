@@ -56,6 +56,8 @@ impl Engine {
         if let Err(error) = self.connect().await {
             tracing::error!(error = %error, "Integrations can't be connected");
         }
+        // What was applied while nobody served may have declared their routes.
+        self.release_unrouted().await?;
         let engine = self.clone();
         self.tasks().spawn(async move { engine.run_feed().await });
         let engine = self.clone();

@@ -55,8 +55,8 @@ impl Engine {
             };
             let page = match page {
                 Ok(page) => page,
-                Err(error) if error.kind() == GraphErrorKind::SyncStateLost => {
-                    // Microsoft forgot the track. The next round crawls anew; what is known stays known.
+                Err(error) if error.kind() == GraphErrorKind::SyncStateLost && from.is_some() => {
+                    // Microsoft forgot the track: crawl anew at once; what is known stays known.
                     tracing::info!(folder.id = %folder.id, "Delta track is lost, the folder is crawled anew");
                     self.store().commit(Unit::new().with(folders::forget_track(folder.id))).await?;
                     folder.delta_link = None;

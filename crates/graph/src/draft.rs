@@ -177,15 +177,15 @@ impl Mailbox {
         self.call(Priority::Send, Call::post(Operation::SendDraft, target)).await.map(drop)
     }
 
-    /// The message in a folder that bears the marker.
+    /// The messages in a folder that bear the marker, twenty at most.
     ///
     /// # Errors
     /// See [`GraphErrorKind`](crate::GraphErrorKind).
-    pub async fn find_marked(
+    pub async fn list_marked(
         &self,
         folder: WellKnown,
         marker: &Marker,
-    ) -> Result<Option<FoundMessage>, GraphError> {
+    ) -> Result<Vec<FoundMessage>, GraphError> {
         #[derive(Deserialize)]
         struct Found {
             value: Vec<FoundMessage>,
@@ -196,11 +196,11 @@ impl Mailbox {
             quoted(&marker.0)
         );
         let query =
-            format!("$select=id,isDraft,internetMessageId,sentDateTime&$filter={}&$top=1", encoded(&filter));
+            format!("$select=id,isDraft,internetMessageId,sentDateTime&$filter={}&$top=20", encoded(&filter));
         let target = self.at(&format!("/mailFolders/{}/messages?{query}", folder.as_str()));
         let body = self.call(Priority::Send, Call::get(Operation::FindMarked, target)).await?;
         let found: Found = parsed(Operation::FindMarked, &body)?;
-        Ok(found.value.into_iter().next())
+        Ok(found.value)
     }
 
     async fn draft(&self, call: Call) -> Result<Draft, GraphError> {
@@ -281,8 +281,8 @@ mod tests {
         });
         let mailbox = graph.mailbox("a@b.example");
         let marker = Marker::new("o'clock");
-        assert_eq!(mailbox.find_marked(WellKnown::Drafts, &marker).await.unwrap(), None);
-        let found = mailbox.find_marked(WellKnown::SentItems, &marker).await.unwrap().unwrap();
+        assert_eq!(mailbox.list_marked(WellKnown::Drafts, &marker).await.unwrap(), []);
+        let found = mailbox.list_marked(WellKnown::SentItems, &marker).await.unwrap().remove(0);
         assert_eq!((found.id.as_str(), found.is_draft, found.sent_at.is_some()), ("S", false, true));
         let query = record.graph()[1].uri().query().unwrap().to_owned();
         let filter =

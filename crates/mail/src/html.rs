@@ -4,7 +4,7 @@
 //! beside it; each of the three would do alone.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -24,6 +24,15 @@ const BIG: usize = 512 * 1024;
 
 /// Width at which text made from HTML is broken: in effect not at all.
 const WIDTH: usize = 4000;
+
+/// The longest Content-ID that is looked for, in bytes as written in the HTML.
+const LONGEST_ID: usize = 250;
+
+/// As many different Content-IDs are looked for in one mail.
+const MOST_PICTURES: usize = 1000;
+
+/// What ends a Content-ID in HTML.
+const ID_ENDS: [char; 7] = ['"', '\'', '>', ' ', ')', '\r', '\n'];
 
 const ATTRIBUTES: [&str; 22] = [
     "style",
@@ -175,15 +184,23 @@ fn safe_style(style: &str, blocked: &AtomicUsize) -> String {
     kept.join(";")
 }
 
-/// Every Content-ID that the HTML refers to.
-fn content_ids(html: &str) -> Vec<String> {
+/// The Content-IDs that the HTML refers to, each once. What is too long is none, and too many are cut off:
+/// the work grows with the length of the HTML and no faster, whatever stands in it.
+fn content_ids(html: &str) -> BTreeSet<String> {
     let lower = html.to_ascii_lowercase();
-    let mut ids = Vec::new();
+    let mut ids = BTreeSet::new();
     let mut at = 0;
-    while let Some(found) = lower[at..].find("cid:") {
-        at += found + 4;
-        let end = html[at..].find(['"', '\'', '>', ' ', ')', '\r', '\n']).map_or(html.len(), |end| at + end);
-        ids.push(unescaped(&html[at..end]));
+    while ids.len() < MOST_PICTURES
+        && let Some(found) = lower[at..].find("cid:")
+    {
+        let start = at + found + "cid:".len();
+        // One byte more than an id may have, to see whether it ends there.
+        let window = &html[start..html.floor_char_boundary(start + LONGEST_ID + 1)];
+        let id = window.split(ID_ENDS).next().unwrap_or(window);
+        if id.len() <= LONGEST_ID && (id.len() < window.len() || start + window.len() == html.len()) {
+            ids.insert(unescaped(id));
+        }
+        at = start + id.len();
     }
     ids
 }
@@ -227,7 +244,10 @@ pub fn text_to_html(text: &str) -> String {
 
 fn linked(line: &str, html: &mut String) {
     let mut rest = line;
-    while let Some(start) = ["https://", "http://"].iter().filter_map(|scheme| rest.find(scheme)).min() {
+    while let Some((start, _)) = rest
+        .match_indices("http")
+        .find(|(at, _)| ["https://", "http://"].iter().any(|scheme| rest[*at..].starts_with(scheme)))
+    {
         let (before, from) = rest.split_at(start);
         let end = from.find(|c: char| c.is_whitespace() || "<>\"'。、」）".contains(c)).unwrap_or(from.len());
         let address = from[..end].trim_end_matches(['.', ',', ')', ';', ':', '!', '?']);

@@ -33,13 +33,18 @@ impl MessageState {
             Seen => &[Stored, Held, Gone, Ignored],
             Stored => &[Routed, Held, Ignored],
             Held => &[Stored, Routed, Gone, Ignored, Discarded],
-            Routed | Gone | Ignored | Discarded => &[],
+            // The delta query or the sweep may show it again.
+            Gone => &[Seen],
+            Routed | Ignored | Discarded => &[],
         }
     }
 
-    /// Whether nothing can follow.
+    /// Whether nothing follows by itself.
     pub const fn is_final(self) -> bool {
-        self.next().is_empty()
+        matches!(
+            self,
+            MessageState::Routed | MessageState::Gone | MessageState::Ignored | MessageState::Discarded
+        )
     }
 }
 
@@ -56,8 +61,10 @@ words! {
         BytesAsGiven = "bytes_as_given",
         /// It joined a conversation that its headers name and its sender takes part in.
         ThreadJoined = "thread_joined",
-        /// The same mail, from the same sender, is in the conversation already (another mailbox got a copy).
+        /// The same mail is in the conversation already (another mailbox got a copy, or it was delivered twice).
         SameMail = "same_mail",
+        /// It bears the Message-ID of another mail of the conversation and says something else.
+        MessageIdReused = "message_id_reused",
         /// It names no earlier mail.
         NoReferences = "no_references",
         /// It names earlier mails, but none that we know.

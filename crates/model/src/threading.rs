@@ -17,6 +17,8 @@ pub struct Incoming {
     pub sender: Option<EmailAddress>,
     /// Its own Message-ID.
     pub message_id: Option<String>,
+    /// Whether it is the very mail, content and all, that bears its Message-ID already.
+    pub is_copy: bool,
     /// Message-IDs it names: In-Reply-To first, then References from the newest.
     pub references: Vec<String>,
 }
@@ -48,12 +50,12 @@ pub enum Threading {
 
 /// Decides for one mail, given every conversation that its headers lead to.
 pub fn decide(incoming: &Incoming, known: &[Known]) -> Threading {
-    let may_join =
-        |k: &&Known| incoming.sender.as_ref().is_some_and(|sender| k.participants.contains(sender));
+    let may_join = |k: &&Known| may_join(incoming, k);
     let find = |id: &String| known.iter().filter(|k| k.message_id == *id).collect::<Vec<_>>();
 
-    if let Some(copy) = incoming.message_id.iter().flat_map(find).find(may_join) {
-        return Threading::Join(copy.conversation, Reason::SameMail);
+    if let Some(namesake) = find_namesake(incoming, known) {
+        let reason = if incoming.is_copy { Reason::SameMail } else { Reason::MessageIdReused };
+        return Threading::Join(namesake.conversation, reason);
     }
     if let Some(found) = incoming.references.iter().flat_map(find).find(may_join) {
         return Threading::Join(found.conversation, Reason::ThreadJoined);
@@ -65,6 +67,16 @@ pub fn decide(incoming: &Incoming, known: &[Known]) -> Threading {
         None => Reason::UnknownReferences,
     };
     Threading::New { linked, reason }
+}
+
+/// The conversation that the mail may join because it holds a mail with the same Message-ID.
+pub fn find_namesake<'a>(incoming: &Incoming, known: &'a [Known]) -> Option<&'a Known> {
+    let own = incoming.message_id.as_ref()?;
+    known.iter().find(|k| k.message_id == *own && may_join(incoming, k))
+}
+
+fn may_join(incoming: &Incoming, known: &Known) -> bool {
+    incoming.sender.as_ref().is_some_and(|sender| known.participants.contains(sender))
 }
 
 #[cfg(test)]
@@ -88,6 +100,7 @@ mod tests {
         Incoming {
             sender: sender.parse().ok(),
             message_id: Some("new@x".into()),
+            is_copy: false,
             references: references.iter().map(|r| (*r).to_owned()).collect(),
         }
     }
@@ -120,7 +133,14 @@ mod tests {
 
     #[test]
     fn the_copy_in_a_second_mailbox_joins_the_first() {
-        let decision = decide(&mail("ann@x.example", &[]), &[known("new@x", 4, &["ann@x.example"])]);
+        let copy = Incoming { is_copy: true, ..mail("ann@x.example", &[]) };
+        let decision = decide(&copy, &[known("new@x", 4, &["ann@x.example"])]);
         assert_eq!(decision, Threading::Join(conversation(4), Reason::SameMail));
+    }
+
+    #[test]
+    fn another_mail_under_the_same_message_id_is_not_passed_over_as_a_copy() {
+        let decision = decide(&mail("ann@x.example", &[]), &[known("new@x", 4, &["ann@x.example"])]);
+        assert_eq!(decision, Threading::Join(conversation(4), Reason::MessageIdReused));
     }
 }

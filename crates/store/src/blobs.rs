@@ -1,6 +1,6 @@
 //! Large sealed objects: files beside the database, or memory for tests.
 //!
-//! Called by `content` and by retention. Keeps the rule *bytes first*: an object
+//! Called by `content` and by the engine, which removes orphans. Keeps the rule *bytes first*: an object
 //! is on the disk, and so is its name, before `put` returns. Objects are never
 //! changed; what they hold is sealed before it comes here.
 

@@ -2,7 +2,7 @@
 //!
 //! Rule kept here: bytes first. Large content is durable in the blob store before
 //! the row that names it is committed; what a crash leaves without a row is an
-//! orphan that retention removes after a day (design invariant 2).
+//! orphan that the engine removes after a day (design invariant 2).
 
 use bytes::Bytes;
 use postroom_model::{BlobId, MessageId, OutgoingId, Timestamp};

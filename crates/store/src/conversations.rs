@@ -126,6 +126,16 @@ pub fn insert_skill(id: ConversationId, skill: SkillId) -> Stmt {
     )
 }
 
+/// The conversation begins with this mail; lost if another one began with a copy of it meanwhile.
+pub fn claim_head(id: ConversationId, internet_message_id: &str, from_address: &str) -> Stmt {
+    Stmt::new(
+        "INSERT INTO thread_heads (internet_message_id, from_address, conversation_id) VALUES ($1, $2, $3) \
+         ON CONFLICT (internet_message_id, from_address) DO NOTHING",
+        args![internet_message_id, from_address, id],
+    )
+    .expect_one()
+}
+
 /// An address takes part.
 pub fn ensure_participant(id: ConversationId, address: &str) -> Stmt {
     Stmt::new(
@@ -183,14 +193,18 @@ pub async fn list_open_of_queue(db: &Db, queue: QueueId, limit: u32) -> Result<V
     db.query(stmt).await?.into_iter().map(read).collect()
 }
 
-/// What waits for an agent, the next to be served first, at most `limit` for each queue's sake.
+/// What waits for an agent, the next to be served first, at most `limit` of each queue: a queue that
+/// nobody serves hides no other.
 ///
 /// # Errors
 /// When the engine can't be reached.
 pub async fn list_waiting(db: &Db, limit: u32) -> Result<Vec<Waiting>, DbError> {
     let stmt = Stmt::new(
-        "SELECT id, queue_id, priority, arrived_at, language, last_agent_id FROM conversations \
-         WHERE state = 'waiting' ORDER BY priority DESC, arrived_at, id LIMIT $1",
+        "SELECT id, queue_id, priority, arrived_at, language, last_agent_id FROM \
+         (SELECT id, queue_id, priority, arrived_at, language, last_agent_id, ROW_NUMBER() OVER \
+         (PARTITION BY queue_id ORDER BY priority DESC, arrived_at, id) AS turn \
+         FROM conversations WHERE state = 'waiting') AS queued \
+         WHERE turn <= $1 ORDER BY priority DESC, arrived_at, id",
         args![limit],
     );
     let skills = Stmt::new(
@@ -246,11 +260,12 @@ pub fn record_accepted(id: ConversationId, agent: UserId) -> Stmt {
     .expect_one()
 }
 
-/// The agent wrapped up: closed, with a code.
+/// The agent wrapped up: closed, with a code. Lost while a mail in it is unread: nothing is closed that
+/// nobody has seen.
 pub fn record_wrapped_up(id: ConversationId, agent: UserId, code: Option<&str>, at: Timestamp) -> Stmt {
     Stmt::new(
         "UPDATE conversations SET state = 'closed', agent_id = NULL, last_agent_id = $2, wrap_up_code = $3, \
-         closed_at = $4, unread = 0 WHERE id = $1 AND state = 'connected' AND agent_id = $2",
+         closed_at = $4 WHERE id = $1 AND state = 'connected' AND agent_id = $2 AND unread = 0",
         args![id, agent, code, at],
     )
     .expect_one()
@@ -279,9 +294,13 @@ pub fn record_customer_wrote(id: ConversationId, arrived_at: Timestamp) -> Stmt 
     .expect_one()
 }
 
-/// The agent has opened all of the customer's mails.
-pub fn record_read(id: ConversationId, agent: UserId) -> Stmt {
-    Stmt::new("UPDATE conversations SET unread = 0 WHERE id = $1 AND agent_id = $2", args![id, agent])
+/// The agent has opened the customer's mails, of which `unread` were new; lost if there are others by now.
+pub fn record_read(id: ConversationId, agent: UserId, unread: i64) -> Stmt {
+    Stmt::new(
+        "UPDATE conversations SET unread = 0 WHERE id = $1 AND agent_id = $2 AND unread = $3",
+        args![id, agent, unread],
+    )
+    .expect_one()
 }
 
 /// The conversation is with this agent; lost otherwise. Belongs in the unit of what the agent does with it.

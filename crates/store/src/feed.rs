@@ -53,11 +53,19 @@ impl std::str::FromStr for Topic {
     }
 }
 
+/// A place in the feed. On PostgreSQL entries are in the order of their transactions, which is not that of
+/// their numbers; on SQLite there is one writer and the first part is 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    xact: i64,
+    seq: i64,
+}
+
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Grows with each entry.
-    pub seq: i64,
+    /// Where it stands in the feed.
+    pub at: Position,
     /// What kind of thing changed.
     pub topic: Topic,
     /// The id of the thing.
@@ -69,37 +77,48 @@ pub fn insert(at: Timestamp, topic: Topic, subject: &str) -> Stmt {
     Stmt::new("INSERT INTO feed (at, topic, subject) VALUES ($1, $2, $3)", args![at, topic.as_str(), subject])
 }
 
-/// Entries after `seq`, at most `limit`, in order. On PostgreSQL entries of a
-/// transaction stay hidden while an older one is still open, so that a reader who
-/// goes on from the last entry misses none.
+/// Entries after a position, at most `limit`, in order. On PostgreSQL the entries of a transaction stay
+/// hidden while an older one is still open, so that a reader who goes on from the last entry misses none.
 ///
 /// # Errors
 /// When the engine can't be reached.
-pub async fn list_after(db: &Db, seq: i64, limit: u32) -> Result<Vec<Change>, DbError> {
+pub async fn list_after(db: &Db, after: Position, limit: u32) -> Result<Vec<Change>, DbError> {
     const LIST: Sql = Sql {
-        sqlite: "SELECT seq, topic, subject FROM feed WHERE seq > $1 ORDER BY seq LIMIT $2",
-        postgres: "SELECT seq, topic, subject FROM feed WHERE seq > $1 \
-                   AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint ORDER BY seq LIMIT $2",
+        sqlite: "SELECT 0, seq, topic, subject FROM feed WHERE (0, seq) > ($1, $2) ORDER BY seq LIMIT $3",
+        postgres: "SELECT xact, seq, topic, subject FROM feed WHERE (xact, seq) > ($1, $2) \
+                   AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint \
+                   ORDER BY xact, seq LIMIT $3",
     };
     let mut changes = Vec::new();
-    for row in db.query(Stmt::new(LIST, args![seq, limit])).await? {
+    for row in db.query(Stmt::new(LIST, args![after.xact, after.seq, limit])).await? {
         let mut c = row.columns();
-        changes.push(Change { seq: c.next()?, topic: parse(&c.next::<String>()?)?, subject: c.next()? });
+        changes.push(Change {
+            at: Position { xact: c.next()?, seq: c.next()? },
+            topic: parse(&c.next::<String>()?)?,
+            subject: c.next()?,
+        });
     }
     Ok(changes)
 }
 
-/// The number of the newest entry; 0 if there is none.
+/// The position of the newest entry that [`list_after`] would show.
 ///
 /// # Errors
 /// When the engine can't be reached.
-pub async fn find_last_seq(db: &Db) -> Result<i64, DbError> {
-    let rows = db.query(Stmt::new("SELECT MAX(seq) FROM feed", args![])).await?;
-    let last: Option<i64> = match rows.into_iter().next() {
-        Some(row) => row.columns().next()?,
-        None => None,
+pub async fn find_last(db: &Db) -> Result<Position, DbError> {
+    const LAST: Sql = Sql {
+        sqlite: "SELECT 0, seq FROM feed ORDER BY seq DESC LIMIT 1",
+        postgres: "SELECT xact, seq FROM feed \
+                   WHERE xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint \
+                   ORDER BY xact DESC, seq DESC LIMIT 1",
     };
-    Ok(last.unwrap_or(0))
+    match db.query(Stmt::new(LAST, args![])).await?.into_iter().next() {
+        Some(row) => {
+            let mut c = row.columns();
+            Ok(Position { xact: c.next()?, seq: c.next()? })
+        }
+        None => Ok(Position::default()),
+    }
 }
 
 /// Forgets entries older than `before`.

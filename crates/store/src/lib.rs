@@ -45,8 +45,10 @@ pub use value::{Columns, FromValue, Row, Value};
 use crate::{blobs::Blobs, db::Migration, seal::Keys, signals::Signals};
 
 /// The schema's history, oldest first.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, name: "main_job", sql: include_str!("../migrations/0001_main_job.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "main_job", sql: include_str!("../migrations/0001_main_job.sql") },
+    Migration { number: 2, name: "thread_heads", sql: include_str!("../migrations/0002_thread_heads.sql") },
+];
 
 /// The channel on which PostgreSQL tells other nodes what changed.
 pub const CHANNEL: &str = "postroom";

@@ -393,6 +393,60 @@ pub async fn find_content(db: &Db, id: MessageId) -> Result<Option<Content>, DbE
     Ok(sealed.map(Content::Inline).or(blob.map(Content::Blob)))
 }
 
+/// Messages of a conversation that bear a Message-ID.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_bearing(
+    db: &Db,
+    conversation: ConversationId,
+    internet_message_id: &str,
+) -> Result<Vec<MessageId>, DbError> {
+    let stmt = Stmt::new(
+        "SELECT id FROM messages WHERE conversation_id = $1 AND internet_message_id = $2 ORDER BY id",
+        args![conversation, internet_message_id],
+    );
+    db.query(stmt).await?.into_iter().map(|row| row.columns().next()).collect()
+}
+
+/// Whether the mailbox has another message, arrived by then, that is not read yet.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn has_unread_before(
+    db: &Db,
+    mailbox: MailboxId,
+    id: MessageId,
+    arrived_at: Timestamp,
+) -> Result<bool, DbError> {
+    let stmt = Stmt::new(
+        "SELECT 1 FROM messages WHERE mailbox_id = $1 AND id <> $2 AND state IN ('seen', 'stored') \
+         AND COALESCE(received_at, seen_at) <= $3 LIMIT 1",
+        args![mailbox, id, arrived_at],
+    );
+    Ok(!db.query(stmt).await?.is_empty())
+}
+
+/// Those of these immutable ids that the ledger counts as gone.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_gone(db: &Db, mailbox: MailboxId, graph_ids: &[&str]) -> Result<Vec<MessageId>, DbError> {
+    let looked = graph_ids.iter().map(|graph_id| {
+        db.query(Stmt::new(
+            "SELECT id FROM messages WHERE mailbox_id = $1 AND graph_id = $2 AND state = 'gone'",
+            args![mailbox, *graph_id],
+        ))
+    });
+    let mut gone = Vec::new();
+    for rows in futures_util::future::try_join_all(looked).await? {
+        for row in rows {
+            gone.push(row.columns().next()?);
+        }
+    }
+    Ok(gone)
+}
+
 /// Ids of all blobs that a message names, to tell orphans from the rest.
 ///
 /// # Errors

@@ -129,12 +129,28 @@ pub fn record_state(id: OutgoingId, from: SendState, to: SendState) -> Stmt {
     .expect_one()
 }
 
-/// The draft stands in the mailbox.
-pub fn record_draft(id: OutgoingId, draft_id: &str, internet_message_id: Option<&str>) -> Stmt {
+/// The draft stands in the mailbox; lost if the entry has another one meanwhile than `before`.
+pub fn record_draft(
+    id: OutgoingId,
+    before: Option<&str>,
+    draft_id: &str,
+    internet_message_id: Option<&str>,
+) -> Stmt {
     Stmt::new(
         "UPDATE outgoing SET state = 'drafted', draft_id = $2, internet_message_id = $3 \
-         WHERE id = $1 AND state IN ('drafting', 'drafted', 'sending')",
-        args![id, draft_id, internet_message_id],
+         WHERE id = $1 AND state IN ('drafting', 'drafted') AND COALESCE(draft_id, '') = $4",
+        args![id, draft_id, internet_message_id, before.unwrap_or_default()],
+    )
+    .expect_one()
+}
+
+/// A draft is to be made anew; lost if the entry has another one meanwhile than `before`, or was
+/// asked to be sent.
+pub fn record_drafting(id: OutgoingId, before: Option<&str>) -> Stmt {
+    Stmt::new(
+        "UPDATE outgoing SET state = 'drafting', draft_id = NULL, looks = 0 \
+         WHERE id = $1 AND state IN ('queued', 'drafting', 'drafted') AND COALESCE(draft_id, '') = $2",
+        args![id, before.unwrap_or_default()],
     )
     .expect_one()
 }

@@ -25,13 +25,13 @@ mod story;
 mod texts;
 mod trace;
 mod tries;
+mod turns;
 mod visitor;
 
-use postroom_engine::Engine;
-use tokio_util::sync::CancellationToken;
+use postroom_engine::{Engine, Tasks};
 use url::Url;
 
-pub use client::Client;
+pub use client::{Network, NoNetwork, Peer};
 pub use router::router;
 
 /// What the web server is made of.
@@ -40,6 +40,9 @@ pub struct Web {
     pub engine: Engine,
     /// The address under which people reach it; cookies are secure if it is https.
     pub public_url: Url,
-    /// Cancelled when the process ends: live connections are closed then.
-    pub shutdown: CancellationToken,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Where work runs that must not end with its request. Live connections are closed when these
+    /// tasks are to end.
+    pub tasks: Tasks,
 }

@@ -239,7 +239,7 @@ mod tests {
     }
 
     fn change(topic: Topic, subject: &str) -> Change {
-        Change { seq: 1, topic, subject: subject.into() }
+        Change { at: Default::default(), topic, subject: subject.into() }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::{
     Extension, Form,
     extract::State,
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{Html, IntoResponse as _, Redirect, Response},
 };
 use axum_extra::extract::cookie::CookieJar;
@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::{
-    client::Client,
+    client::{Client, Peer},
     failure::Failure,
     page::{Page, render},
     site::Site,
@@ -49,20 +49,26 @@ pub(crate) struct SignIn {
 pub(crate) async fn sign_in(
     State(site): State<Site>,
     visitor: Visitor,
-    client: Option<Extension<Client>>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
     jar: CookieJar,
     Form(form): Form<SignIn>,
 ) -> Result<Response, Failure> {
-    let client = client.map(|Extension(client)| client);
+    let client = peer.map(|Extension(peer)| Client::find(peer, &headers, &site.trusted_proxies));
     let address = form.email.trim().to_lowercase();
-    if let Err(wait) = site.tries.take(client, &address) {
-        let problem = visitor.texts.count("login-too-many", wait.as_mins() + 1);
-        let page = page(&site, &visitor, form.email, Some(problem))?;
-        return Ok((StatusCode::TOO_MANY_REQUESTS, page).into_response());
-    }
-    match site.engine.sign_in(&address, &form.password).await {
+    let this_try = match site.tries.take(client, &address) {
+        Ok(this_try) => this_try,
+        Err(wait) => {
+            let problem = visitor.texts.count("login-too-many", wait.as_mins() + 1);
+            let page = page(&site, &visitor, form.email, Some(problem))?;
+            return Ok((StatusCode::TOO_MANY_REQUESTS, page).into_response());
+        }
+    };
+    let engine = site.engine.clone();
+    let check = async move { engine.sign_in(&address, &form.password).await };
+    match site.turns.run(&site.tasks, check).await.ok_or(Failure::Store)? {
         Ok(signed_in) => {
-            site.tries.right(client, &address);
+            site.tries.right(this_try);
             tracing::info!(user.id = %signed_in.user.id, "Signed in");
             let jar = jar.add(session_cookie(&site, &signed_in.token));
             Ok((jar, see_other(home(&signed_in.user))).into_response())

@@ -103,7 +103,8 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let router = postroom_web::router(Web {
         engine: engine.clone(),
         public_url: url.clone(),
-        shutdown: tasks.stopping().clone(),
+        trusted_proxies: config.server.trusted_proxies.clone(),
+        tasks: tasks.clone(),
     });
     tasks.spawn(server::serve(listener, router, None, tasks.stopping().clone()));
     engine.start().await?;

@@ -41,7 +41,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let router = postroom_web::router(Web {
         engine: engine.clone(),
         public_url: url,
-        shutdown: tasks.stopping().clone(),
+        trusted_proxies: config.server.trusted_proxies.clone(),
+        tasks: tasks.clone(),
     });
     let serving = server::serve(listener, router, tls, tasks.stopping().clone());
     tasks.spawn(serving);

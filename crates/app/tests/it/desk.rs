@@ -149,8 +149,9 @@ async fn a_reply_leaves_once_whatever_happens_to_the_answers_of_exchange() -> an
         world.simulator.set_switch(switch, value)?;
         world.engine().reply(&who, id, "Once.").await?;
         tokio::time::sleep(Duration::from_secs(1800)).await;
-        world.settle().await?;
+        let settled = world.settle().await;
         let sent = outgoing::list_of_conversation(world.db(), id).await?;
+        assert!(settled.is_ok(), "{switch}: {settled:?}, {:?}", sent[0]);
         assert_eq!(sent[0].state, SendState::Sent, "{switch}");
         assert_eq!(world.simulator.outside(CUSTOMER).len(), 1, "{switch}");
         world.assert_quiet().await?;

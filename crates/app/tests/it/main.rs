@@ -2,9 +2,11 @@
 
 mod browser;
 mod desk;
+mod edges;
 mod kills;
 mod laws;
 mod life;
 mod pages;
 mod real_mail;
+mod sign_in;
 mod take_in;

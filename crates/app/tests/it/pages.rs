@@ -4,8 +4,13 @@
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use postroom_app::world::{Ground, Plan, World, call};
+use postroom_model::ledger::{MessageState, Reason};
+use postroom_model::outbox::SendState;
 use postroom_model::user::RoutingStatus;
-use postroom_store::{conversations, queues, users};
+use postroom_model::{ConversationId, MessageId, OutgoingId};
+use postroom_store::messages::{SeenMessage, insert_seen, record_state};
+use postroom_store::outgoing::{self, Outgoing};
+use postroom_store::{Unit, conversations, queues, users};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::laws::{deliver, ledger, mail};
@@ -184,4 +189,100 @@ async fn a_form_of_another_site_changes_nothing() -> anyhow::Result<()> {
     assert!(!other.graph_id.is_empty());
     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
     pages.world.assert_quiet().await
+}
+
+/// How often something stands in a page.
+fn times(page: &Response<Bytes>, what: &str) -> usize {
+    String::from_utf8_lossy(page.body()).matches(what).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ledger_says_how_much_needs_attention_and_leads_to_all_of_it() -> anyhow::Result<()> {
+    const HELD: u128 = 33;
+    const UNSENT: u128 = 45;
+    let pages = Pages::open().await?;
+    let db = pages.world.db();
+    let row = ledger(db).await?.remove(0);
+    let conversation: ConversationId = pages.conversation.parse()?;
+    let agent = users::find_by_email(db, "agent1@contoso.example").await?.expect("the agent");
+    let mut unit = Unit::new();
+    for n in 1..=HELD {
+        let id = MessageId::from_uuid(uuid::Uuid::from_u128(n));
+        let seen = SeenMessage {
+            id,
+            mailbox: row.mailbox,
+            folder: row.folder.expect("its folder"),
+            graph_id: format!("held-{n}"),
+            reason: Reason::Notified,
+            seen_at: pages.world.now(),
+            received_at: None,
+        };
+        unit = unit.with(insert_seen(&seen)).with(record_state(
+            id,
+            MessageState::Seen,
+            MessageState::Held,
+            Reason::TooManyTries,
+            None,
+        ));
+    }
+    for n in 1..=UNSENT {
+        let id = OutgoingId::from_uuid(uuid::Uuid::from_u128(n));
+        let reply = Outgoing {
+            id,
+            conversation,
+            reply_to: row.id,
+            mailbox: row.mailbox,
+            user: agent.id,
+            state: SendState::Queued,
+            reason: None,
+            detail: None,
+            marker: n.to_string(),
+            draft_id: None,
+            internet_message_id: None,
+            sealed: Vec::new(),
+            looks: 0,
+            created_at: pages.world.now(),
+            sent_at: None,
+        };
+        let end = if n % 2 == 0 { SendState::Failed } else { SendState::Uncertain };
+        let detail = format!("reply number {n}.");
+        unit = unit.with(outgoing::insert(&reply)).with(outgoing::record_end(
+            id,
+            SendState::Queued,
+            end,
+            Reason::OutcomeUnknown,
+            &detail,
+        ));
+    }
+    pages.world.engine().store().commit(unit).await?;
+
+    let admin = pages.cookies[3].as_str();
+    for (language, held, unsent) in [
+        ("en", "Held mails: 33", "Replies that did not leave, or of which nobody knows: 45"),
+        ("ja", "保留中のメール：33件", "送信できなかった、または送信結果が不明の返信：45件"),
+    ] {
+        let headers = [("cookie", admin), ("accept-language", language)];
+        let mut path = "/ledger".to_owned();
+        let mut found = 0;
+        for range in ["1–20", "21–40", "41–45"] {
+            let page = pages.ask(Method::GET, &path, &headers).await?;
+            assert_eq!((times(&page, held), times(&page, unsent)), (1, 1), "{path} in {language}");
+            assert_eq!(times(&page, range), 1, "{path} in {language}");
+            found += times(&page, "reply number ");
+            let text = String::from_utf8_lossy(page.body()).into_owned();
+            // The last link to a page of replies leads to the older ones.
+            let next =
+                text.rsplit("<a href=\"/ledger?replies=").next().and_then(|rest| rest.split('#').next());
+            path = format!("/ledger?replies={}", next.unwrap_or_default());
+        }
+        assert_eq!(found, UNSENT as usize);
+
+        let page = pages.ask(Method::GET, "/ledger", &headers).await?;
+        assert_eq!(times(&page, "href=\"/ledger?state=held#ledger\""), 1);
+        let beyond = pages.ask(Method::GET, "/ledger?replies=1000", &headers).await?;
+        assert_eq!(times(&beyond, "41–45"), 1, "beyond the last page stands the last one");
+        let all_held = pages.ask(Method::GET, "/ledger?state=held", &headers).await?;
+        assert_eq!(times(&all_held, "data-item"), HELD as usize);
+    }
+    Ok(())
 }

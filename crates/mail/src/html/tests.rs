@@ -47,6 +47,26 @@ fn pictures_of_the_mail_are_shown_and_remote_ones_counted() {
 }
 
 #[test]
+fn a_mail_of_nothing_but_content_ids_costs_no_more_than_its_length() {
+    for piece in ["cid:", "cid:é", "cid:a ", "cid:%63"] {
+        let html = piece.repeat(1_000_000 / piece.len());
+        let ids = content_ids(&html);
+        assert!(ids.len() <= MOST_PICTURES, "{piece}: {} ids", ids.len());
+        assert!(ids.iter().map(String::len).sum::<usize>() <= html.len(), "{piece}");
+    }
+    let many: String = (0..200_000).map(|n| format!("cid:{n} ")).collect();
+    assert_eq!(content_ids(&many).len(), MOST_PICTURES);
+}
+
+#[test]
+fn an_id_that_no_mail_can_have_does_not_hide_the_next_one() {
+    let html = format!("<img src=\"cid:{}\"><img src='cid:logo@x'><img src=cid:logo@x>", "é".repeat(400));
+    assert_eq!(content_ids(&html), BTreeSet::from(["logo@x".to_owned()]));
+    let longest = "x".repeat(LONGEST_ID);
+    assert!(content_ids(&format!("cid:{longest}")).contains(&longest));
+}
+
+#[test]
 fn the_look_of_an_honest_mail_stays() {
     let html = "<table border=\"1\"><tbody><tr><td style=\"color:red;position:fixed\">請求書</td></tr></tbody></table>";
     let shown = safe(html).html;
@@ -63,6 +83,12 @@ fn text_keeps_its_lines_and_its_links() {
         "<p>Hello &lt;b&gt;<br>See <a href=\"https://contoso.example/a?b=1&amp;c=2\" \
          rel=\"noopener noreferrer nofollow\" target=\"_blank\">https://contoso.example/a?b=1&amp;c=2</a>.</p><p>Bye</p>"
     );
+}
+
+#[test]
+fn words_that_only_begin_like_a_link_stay_words() {
+    let html = text_to_html("http and httpx://a, then http://b.example");
+    assert!(html.starts_with("<p>http and httpx://a, then <a href=\"http://b.example\""), "{html}");
 }
 
 #[test]

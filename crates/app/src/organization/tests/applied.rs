@@ -84,7 +84,7 @@ async fn a_dry_run_tells_what_the_same_file_then_does() {
     let done = ground.apply(CONTOSO, KEEP).await.unwrap();
     assert_eq!(format!("{done}dry run: nothing was written\n"), planned);
     assert_eq!(ground.apply(CONTOSO, ALL).await.unwrap(), "unchanged: 16\n");
-    let changes = feed::list_after(&ground.store.db, 0, 10).await.unwrap();
+    let changes = feed::list_after(&ground.store.db, feed::Position::default(), 10).await.unwrap();
     assert_eq!(changes.iter().map(|change| change.topic).collect::<Vec<_>>(), [Topic::Organization]);
 }
 
