@@ -19,17 +19,24 @@ pub(crate) enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<OsString>,
     },
+    /// The simulator alone: its start, simple requests a second on one core, memory (`--json FILE`).
+    Simulator {
+        /// What the benchmark is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
 }
 
 /// Runs a benchmark.
 pub(crate) fn run(what: What) -> anyhow::Result<()> {
-    let What::Ingest { options } = what;
-    packages::ensure()?;
     assets::fetch()?;
-    let postgres = Server::start(Use::Bench)?;
-    cargo::run(
-        cargo(&["bench", "--package", "postroom-app", "--bench", "ingest", "--"])
-            .args(options)
-            .env("POSTROOM_TEST_POSTGRES", postgres.url()),
-    )
+    let bench = |name: &str| cargo(&["bench", "--package", "postroom-app", "--bench", name, "--"]);
+    match what {
+        What::Ingest { options } => {
+            packages::ensure()?;
+            let postgres = Server::start(Use::Bench)?;
+            cargo::run(bench("ingest").args(options).env("POSTROOM_TEST_POSTGRES", postgres.url()))
+        }
+        What::Simulator { options } => cargo::run(bench("simulator").args(options)),
+    }
 }

@@ -2,10 +2,11 @@
 //! simulator over TLS.
 //!
 //! Each script of `crates/sim/conformance` is one client and gets a simulator of its
-//! own, so that no script sees what another one did. The clients are installed once
+//! own, so that no script sees what another one did; Postroom itself is the last of them. The clients are installed once
 //! into a folder below `target`, named after their lock files.
 
 mod clients;
+mod postroom;
 mod simulator;
 mod table;
 
@@ -25,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What is run, and where its parts are.
 pub(crate) struct Options {
-    /// The binary `postroom`; a debug build will do.
+    /// The binary `postroom`: in CI a debug build, else the release build.
     pub(crate) program: PathBuf,
     /// The folder `crates/sim/conformance`.
     pub(crate) scripts: PathBuf,
@@ -87,6 +88,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         }
         lines.extend(run_script(options, &clients, script)?);
     }
+    lines.extend(postroom::run(&options.program, &postroom::folder(&options.cache))?);
     print!("{}", table::render(&lines, &left_out));
     println!(
         "Installing took {:.0} s, the scripts {:.0} s.",

@@ -48,6 +48,12 @@ enum Command {
         #[arg(long)]
         ci: bool,
     },
+    /// Feed the simulator's request and OData parsers nonsense, far longer than the tests do.
+    Fuzz {
+        /// How many cases each search tries.
+        #[arg(long, default_value_t = 100_000)]
+        cases: u32,
+    },
     /// Measure; builds optimised.
     Bench {
         #[command(subcommand)]
@@ -62,6 +68,7 @@ fn main() -> anyhow::Result<()> {
         Command::Check => test::check(),
         Command::Assets => assets::fetch(),
         Command::Conformance { ci } => test::conformance(ci),
+        Command::Fuzz { cases } => test::fuzz(cases),
         Command::Bench { what } => bench::run(what),
     }
 }

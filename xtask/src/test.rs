@@ -27,17 +27,32 @@ pub(crate) fn check() -> anyhow::Result<()> {
     cargo::run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
 }
 
-/// Microsoft's clients against the simulator of a debug build.
+/// Microsoft's clients and Postroom itself against the simulator: of a debug build in CI, else of the
+/// release build.
 pub(crate) fn conformance(is_ci: bool) -> anyhow::Result<()> {
     assets::fetch()?;
-    cargo::run(&mut cargo(&["build", "--package", "postroom-app", "--bin", "postroom"]))?;
+    let mut build = cargo(&["build", "--package", "postroom-app", "--bin", "postroom"]);
+    if !is_ci {
+        build.arg("--release");
+    }
+    cargo::run(&mut build)?;
     let target = demo::target()?;
+    let profile = if is_ci { "debug" } else { "release" };
     conformance::run(&conformance::Options {
-        program: target.join("debug/postroom"),
+        program: target.join(profile).join("postroom"),
         scripts: crate::root().join("crates/sim/conformance"),
         cache: target.join("conformance"),
         is_ci,
     })
+}
+
+/// Feeds the simulator's parsers nonsense for a while: every case must be answered in the service's form.
+pub(crate) fn fuzz(cases: u32) -> anyhow::Result<()> {
+    println!("Each search runs {cases} cases; a failing one is printed in its shortest form and kept.");
+    cargo::run(
+        cargo(&["test", "--release", "--package", "postroom-sim", "--test", "graph", "--", "nonsense"])
+            .env("PROPTEST_CASES", cases.to_string()),
+    )
 }
 
 /// Everything.

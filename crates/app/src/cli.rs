@@ -33,7 +33,7 @@ enum Command {
     /// Run the server with a Microsoft 365 simulator, a sample organisation and sample mails.
     Demo(commands::demo::Options),
     /// Run the Microsoft 365 simulator alone.
-    Sim(commands::sim::Options),
+    Sim(Box<commands::sim::Options>),
     /// Write the organisation file to the store.
     Apply(commands::apply::Options),
     /// Tell the whole story of a message or conversation.
@@ -81,7 +81,7 @@ async fn carry_out(command: Command, config: Config) -> anyhow::Result<ExitCode>
     match command {
         Command::Serve => commands::serve::run(config).await,
         Command::Demo(options) => commands::demo::run(options).await,
-        Command::Sim(options) => commands::sim::run(options).await,
+        Command::Sim(options) => commands::sim::run(*options).await,
         Command::Apply(options) => commands::apply::run(config, options).await,
         Command::Trace(options) => commands::trace::run(config, options).await,
         Command::Ledger(options) => commands::ledger::run(config, options).await,

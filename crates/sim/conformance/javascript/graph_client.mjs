@@ -204,7 +204,7 @@ report.capability('delta: 410 begins anew', async () => {
 });
 
 report.capability('$batch', async () => {
-  const part = (id, path) => ({ id, request: new Request(`${simulator.url}/v1.0${path}`, { method: 'GET' }) });
+  const part = (id, path) => ({ id, request: new Request(`${simulator.url}${path}`, { method: 'GET' }) });
   const parts = [part('1', inbox), part('2', `${user}/mailFolders/nothing`)];
   const content = await new BatchRequestContent(parts).getContent();
   const answer = new BatchResponseContent(await graph.api('/$batch').post(content));

@@ -181,13 +181,11 @@ pub(super) async fn act(
 ) -> Response {
     let set_status = |status| {
         let change = MailboxChange { status: Some(status), ..MailboxChange::default() };
-        simulator.change_mailbox(&address, change).map(drop).map_err(IntoResponse::into_response)
+        simulator.change_mailbox(&address, change).map(drop).map_err(boxed)
     };
-    let switch = |name: &str, value: Value| {
-        simulator.set_mailbox_switch(&address, name, value).map_err(IntoResponse::into_response)
-    };
-    let mark =
-        |is_read| simulator.mark_by_hand(&address, &form.id, is_read).map_err(IntoResponse::into_response);
+    let switch =
+        |name: &str, value: Value| simulator.set_mailbox_switch(&address, name, value).map_err(boxed);
+    let mark = |is_read| simulator.mark_by_hand(&address, &form.id, is_read).map_err(boxed);
     let done = match form.act.as_str() {
         "unlicense" => set_status(MailboxStatus::Unlicensed),
         "license" => set_status(MailboxStatus::Active),
@@ -197,12 +195,16 @@ pub(super) async fn act(
         "forget" => switch("delta.expire", Value::Bool(true)),
         "read" => mark(true),
         "unread" => mark(false),
-        _ => Err((StatusCode::BAD_REQUEST, "There is no such act.").into_response()),
+        _ => Err(boxed((StatusCode::BAD_REQUEST, "There is no such act."))),
     };
     match done {
         Ok(()) => Redirect::to(&format!("/mailboxes/{address}")).into_response(),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
+}
+
+fn boxed(refusal: impl IntoResponse) -> Box<Response> {
+    Box::new(refusal.into_response())
 }
 
 #[derive(Template)]

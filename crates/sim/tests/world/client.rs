@@ -124,6 +124,10 @@ impl World {
     /// Delivers notifications and sent mails until the test ends.
     pub(crate) fn live(&self) {
         let simulator = self.simulator.clone();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the delivery runs beside the test until its runtime ends"
+        )]
         tokio::spawn(async move { simulator.run(CancellationToken::new()).await });
     }
 

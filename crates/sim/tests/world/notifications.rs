@@ -350,7 +350,7 @@ async fn a_mail_may_be_told_before_it_can_be_read() {
     let delta = format!("{}/messages/delta", crate::delta::inbox(SUPPORT));
     let id = world.deliver(SUPPORT, "m");
     world.seconds(1).await;
-    assert_eq!(ids(&world, SUPPORT), [id.clone()]);
+    assert_eq!(ids(&world, SUPPORT), std::slice::from_ref(&id));
     let path = format!("{}/messages/{id}", user(SUPPORT));
     let told = world.get(&path).await;
     assert_eq!((told.status, told.code()), (404, "ErrorItemNotFound"));

@@ -54,7 +54,7 @@ async fn step(world: &World, mailbox: &str, step: usize, fate: &mut Fate) {
     let message = messages.iter().find(|message| message.subject == wanted).unwrap();
     note(&world.get(&format!("{root}/messages/{}/$value", message.id)).await);
     let path = format!("{root}/messages/{}", message.id);
-    note(&world.ask("PATCH", &path, Some(json!({ "isRead": step % 3 == 0 }))).await);
+    note(&world.ask("PATCH", &path, Some(json!({ "isRead": step.is_multiple_of(3) }))).await);
     let mail = json!({ "message": {
         "subject": format!("out {step}"),
         "body": { "contentType": "text", "content": "t" },
