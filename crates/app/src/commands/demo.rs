@@ -19,7 +19,7 @@ use url::Url;
 
 use crate::{
     commands::{sim, user},
-    config::Config,
+    config::{self, Config},
     effects, organization, sample, server, system,
 };
 
@@ -77,7 +77,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let ended = server::ended();
     let temporary;
     let folder = match &options.data {
-        Some(folder) => folder.clone(),
+        Some(folder) => std::path::absolute(folder)?,
         None => {
             temporary = TempDir::with_prefix("postroom-demo-").context("a temporary folder can't be made")?;
             temporary.path().to_owned()
@@ -85,7 +85,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     };
     let listener = server::bind(SocketAddr::from(([127, 0, 0, 1], options.port))).await?;
     let url = Url::parse(&format!("http://{}", listener.local_addr()?))?;
-    let config = config(&folder, &url);
+    let (settings, config) = configure(&folder, &url)?;
     let _sole_server = system::lock(&config)?;
     let mails = options.mail.as_deref().map(read_mails).transpose()?;
 
@@ -129,7 +129,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
             }),
         )?;
     }
-    print_welcome(&url, &served.control_url, &people);
+    print_welcome(&url, &served.control_url, &settings, &people);
     match &mails {
         Some(mails) => {
             mails.iter().try_for_each(|mail| deliver(&served.simulator, MAILBOXES[0].0, mail.clone()))?
@@ -155,13 +155,24 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn config(folder: &Path, url: &Url) -> Config {
-    let mut config = Config::default();
-    config.server.public_url = url.clone();
-    config.store.url = SecretString::from(format!("sqlite:{}", folder.join("postroom.db").display()));
-    config.store.blobs = folder.join("blobs");
-    config.keys.file = folder.join("postroom.keys");
-    config
+/// Writes the settings as a file, so that every other command finds this store, and reads them.
+fn configure(folder: &Path, url: &Url) -> anyhow::Result<(PathBuf, Config)> {
+    let text = |path: PathBuf| path.display().to_string();
+    let settings = json!({
+        "server": { "public_url": url },
+        "store": {
+            "url": format!("sqlite:{}", text(folder.join("postroom.db"))),
+            "blobs": text(folder.join("blobs")),
+        },
+        "keys": { "file": text(folder.join("postroom.keys")) },
+    });
+    let path = folder.join("postroom.toml");
+    let written = toml::to_string(&settings)?;
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&path, written))
+        .with_context(|| format!("{} can't be written", path.display()))?;
+    let config = config::load(Some(&path), &|_| None)?;
+    Ok((path, config))
 }
 
 /// Writes the sample organisation, pointed at the simulator.
@@ -259,11 +270,12 @@ fn address(url: &Url) -> &str {
     url.as_str().trim_end_matches('/')
 }
 
-fn print_welcome(url: &Url, pages: &str, people: &[SignIn]) {
+fn print_welcome(url: &Url, pages: &str, settings: &Path, people: &[SignIn]) {
     println!("Postroom is ready: {}/login", address(url));
     for who in people {
         println!("  {:<11} {:<28} {}", who.role, who.email, who.password.expose_secret());
     }
     println!("Write as a customer, and read the answers: {pages}");
+    println!("Ask it in another terminal: postroom -c {} ledger", settings.display());
     println!("End with Ctrl+C.");
 }
