@@ -54,6 +54,15 @@ enum Command {
         #[arg(long, default_value_t = 100_000)]
         cases: u32,
     },
+    /// Live through many short lives of the server, each with other faults, in virtual time.
+    Chaos {
+        /// Seeds, as FIRST..END without the end.
+        #[arg(long, default_value = "0..200")]
+        seeds: String,
+        /// Four days each instead of three quarters of an hour.
+        #[arg(long)]
+        long: bool,
+    },
     /// Measure; builds optimised.
     Bench {
         #[command(subcommand)]
@@ -69,6 +78,7 @@ fn main() -> anyhow::Result<()> {
         Command::Assets => assets::fetch(),
         Command::Conformance { ci } => test::conformance(ci),
         Command::Fuzz { cases } => test::fuzz(cases),
+        Command::Chaos { seeds, long } => test::chaos(&seeds, long),
         Command::Bench { what } => bench::run(what),
     }
 }

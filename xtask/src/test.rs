@@ -55,6 +55,17 @@ pub(crate) fn fuzz(cases: u32) -> anyhow::Result<()> {
     )
 }
 
+/// The fault simulation over a range of seeds.
+pub(crate) fn chaos(seeds: &str, long: bool) -> anyhow::Result<()> {
+    assets::fetch()?;
+    let mut command = cargo(&["test", "--release", "--package", "postroom-app", "--test", "chaos", "--"]);
+    command.args(["--seeds", seeds]);
+    if long {
+        command.arg("--long");
+    }
+    cargo::run(&mut command)
+}
+
 /// Everything.
 pub(crate) fn run() -> anyhow::Result<()> {
     let begun = now();

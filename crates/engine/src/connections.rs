@@ -93,7 +93,7 @@ fn config(integration: Integration) -> Result<GraphConfig, ConnectError> {
         credentials: integration
             .credentials
             .into_iter()
-            .map(|c| Credential { name: c.name, secret: c.secret, expires: c.expires_at })
+            .map(|c| Credential { expires: c.expires_at, ..Credential::secret(c.name, c.secret) })
             .collect(),
         lane: LaneConfig::default(),
     })

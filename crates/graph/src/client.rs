@@ -24,7 +24,7 @@ use crate::{
     lane::{Lane, LaneConfig, Outcome, Priority, Slot},
     mailbox::Mailbox,
     requests::{Operation, Requests},
-    token::{Credential, Tokens},
+    token::{Challenge, Credential, CredentialState, TokenError, Tokens},
     transport::{Transport, TransportError},
     wire::Wire,
 };
@@ -39,7 +39,7 @@ pub struct GraphConfig {
     pub endpoints: Endpoints,
     /// The application's id.
     pub client_id: String,
-    /// The application's secrets, the preferred one first.
+    /// The application's credentials, the preferred one first.
     pub credentials: Vec<Credential>,
     /// The limits of each mailbox.
     pub lane: LaneConfig,
@@ -88,6 +88,17 @@ impl Graph {
         self.0.wire.requests.view()
     }
 
+    /// Asks for a token with exactly this credential and throws it away: a test
+    /// that changes nothing for the calls.
+    pub async fn try_credential(&self, name: &str) -> Result<(), TokenError> {
+        self.0.tokens.try_credential(name).await
+    }
+
+    /// Each credential, the preferred one first, and how it fared in this process.
+    pub fn credential_states(&self) -> Vec<CredentialState> {
+        self.0.tokens.credential_states()
+    }
+
     pub(crate) fn root(&self) -> &Root {
         &self.0.root
     }
@@ -117,7 +128,8 @@ impl Graph {
                 return Ok(response.into_body());
             }
             let unauthorized = response.status() == StatusCode::UNAUTHORIZED;
-            if !unauthorized || repeated || !self.0.tokens.reject(&token) {
+            let challenge = Challenge::of(response.headers());
+            if !unauthorized || repeated || !self.0.tokens.reject(&token, challenge) {
                 return Err(self.refused(slot, call.operation, &response));
             }
             repeated = true;
@@ -257,6 +269,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_claims_challenge_is_answered_in_the_next_request_for_a_token_and_only_there() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let (graph, record) = testing::graph(move |_| {
+            let first = count.fetch_add(1, Ordering::Relaxed) == 0;
+            async move { Ok(if first { challenged() } else { answer(200, "mime") }) }
+        });
+        let mailbox = graph.mailbox(ANNA);
+        mailbox.message_bytes("id", Priority::NewMail).await.unwrap();
+        sleep(Duration::from_secs(3_500)).await;
+        mailbox.message_bytes("id", Priority::NewMail).await.unwrap();
+        let own = serde_json::json!({ "values": ["cp1"] });
+        let nbf = serde_json::json!({ "essential": true, "value": "1604106651" });
+        let plain = serde_json::json!({ "access_token": { "xms_cc": own } });
+        let demanded = serde_json::json!({ "access_token": { "xms_cc": own, "nbf": nbf } });
+        assert_eq!(record.claims(), [plain.clone(), demanded, plain]);
+    }
+
+    fn challenged() -> Response<Bytes> {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        let claims = STANDARD.encode(r#"{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}"#);
+        let value = format!("Bearer realm=\"\", error=\"insufficient_claims\", claims=\"{claims}\"");
+        let mut response = refusal(401, "InvalidAuthenticationToken");
+        response.headers_mut().insert("www-authenticate", value.parse().unwrap());
+        response
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_tenant_that_refuses_every_token_causes_no_token_loop() {
         let (graph, record) = testing::graph(|_| async { Ok(answer(401, "")) });
         for mailbox in 0..50 {
@@ -272,7 +312,7 @@ mod tests {
         let config = GraphConfig {
             endpoints: testing::endpoints(),
             client_id: "app".into(),
-            credentials: vec![Credential { name: "c".into(), secret: "s".into(), expires: None }],
+            credentials: vec![Credential::secret("c", "s")],
             lane: LaneConfig::default(),
         };
         let graph = Graph::new(config, transport, clock(), entropy());

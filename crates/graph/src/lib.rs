@@ -35,5 +35,8 @@ pub use lane::{LaneConfig, LaneView, ParkReason, Parked, Priority};
 pub use mailbox::{Folder, Mailbox, MessageMeta};
 pub use requests::Operation;
 pub use subscription::{NewSubscription, Subscription};
-pub use token::{Credential, TokenError};
+pub use token::{
+    CertificateKey, CertificateKeyError, Credential, CredentialKind, CredentialState, Proof, ProofError,
+    ReadFile, TokenError,
+};
 pub use transport::{InProcess, Network, Transport, TransportError};

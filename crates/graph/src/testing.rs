@@ -2,7 +2,7 @@
 //! a Microsoft that answers what a function says.
 
 use std::sync::{
-    Arc, Mutex,
+    Arc, LazyLock, Mutex,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use jiff::{SignedDuration, Timestamp};
 use postroom_model::{Clock, Entropy};
+use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize, date_time_ymd};
 use tokio::time::Instant;
 
 use crate::{Cloud, Credential, Endpoints, Graph, GraphConfig, LaneConfig, Transport};
@@ -46,6 +47,30 @@ pub(crate) fn fresh_token(lifetime: u64) -> Response<Bytes> {
     answer(200, serde_json::json!({ "access_token": token, "expires_in": lifetime }).to_string())
 }
 
+/// The application's certificate, good all through the year 2026.
+pub(crate) static OWN: LazyLock<Pair> = LazyLock::new(Pair::make);
+/// One that belongs to somebody else.
+pub(crate) static STRANGER: LazyLock<Pair> = LazyLock::new(Pair::make);
+
+/// A certificate and its RSA key as PEM.
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Pair {
+    fn make() -> Self {
+        let key = rcgen::KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+        let mut params = CertificateParams::new(["app.example".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2027, 1, 1));
+        Self { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        format!("{}{}", self.certificate, self.key)
+    }
+}
+
 /// All requests that a transport carried.
 #[derive(Clone, Default)]
 pub(crate) struct Record(Arc<Mutex<Vec<Request<Bytes>>>>);
@@ -63,6 +88,25 @@ impl Record {
     /// Those that asked for a token.
     pub(crate) fn tokens(&self) -> usize {
         self.all().iter().filter(|r| is_token(r)).count()
+    }
+
+    /// Begins anew.
+    pub(crate) fn forget(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    /// A field of the forms of those that asked for a token; empty where it is missing.
+    pub(crate) fn fields(&self, name: &str) -> Vec<String> {
+        let field = |request: &Request<Bytes>| {
+            let mut pairs = url::form_urlencoded::parse(request.body());
+            pairs.find(|(key, _)| key == name).map_or_else(String::new, |(_, value)| value.into_owned())
+        };
+        self.all().iter().filter(|r| is_token(r)).map(field).collect()
+    }
+
+    /// The claims that tokens were asked with.
+    pub(crate) fn claims(&self) -> Vec<serde_json::Value> {
+        self.fields("claims").iter().map(|claims| serde_json::from_str(claims).unwrap()).collect()
     }
 }
 
@@ -104,7 +148,7 @@ where
     let config = GraphConfig {
         endpoints: endpoints(),
         client_id: "app".into(),
-        credentials: vec![Credential { name: "only".into(), secret: "s".into(), expires: None }],
+        credentials: vec![Credential::secret("only", "s")],
         lane: LaneConfig::default(),
     };
     (Graph::new(config, transport, clock(), entropy()), record)

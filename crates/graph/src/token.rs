@@ -6,18 +6,28 @@
 //! refused, so that a rotation leaves no gap.
 //! <https://learn.microsoft.com/en-us/entra/identity-platform/v2-oauth2-client-creds-grant-flow>
 
+mod certificate;
+mod claims;
+mod credential;
+mod refusal;
+mod request;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, Uri, header};
 use jiff::{SignedDuration, Timestamp};
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Deserializer, de};
 
-use crate::{answer::retry_after, cloud::Endpoints, errors::Failure, requests::Operation, wire::Wire};
+use crate::{cloud::Endpoints, wire::Wire};
+use credential::{Credentials, Entry};
+use request::{NoToken, TokenEndpoint};
 
-/// A token is renewed when this much of its life is left, or half, if it lives shorter.
-const RENEW_BEFORE: SignedDuration = SignedDuration::from_mins(5);
+pub use certificate::{CertificateKey, CertificateKeyError};
+pub(crate) use claims::Challenge;
+pub use credential::{Credential, CredentialKind, CredentialState, Proof, ProofError, ReadFile};
+pub use refusal::TokenError;
+pub(crate) use request::Token;
+
 /// A token that Graph refuses is replaced at most this often.
 const REPLACE_EVERY: SignedDuration = SignedDuration::from_mins(1);
 /// The wait after a refusal and after no answer: the first, doubled up to the longest.
@@ -25,86 +35,12 @@ const REFUSED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(30), SignedDuration::from_mins(15));
 const SILENT: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(2), SignedDuration::from_mins(1));
 
-/// One secret of the application.
-#[derive(Clone)]
-pub struct Credential {
-    /// The operator's name for it.
-    pub name: String,
-    /// The secret's value (not its id).
-    pub secret: SecretString,
-    /// When it ends, as far as the operator knows.
-    pub expires: Option<Timestamp>,
-}
-
-/// Entra ID gave no token.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum TokenError {
-    /// The application has no credential.
-    #[error("the application has no credential; add one to the integration")]
-    NoCredential,
-    /// Entra ID does not accept the application or its credential.
-    #[error("Entra ID refused the credential \"{credential}\" ({error}, AADSTS{aadsts}): {}", remedy(*.aadsts))]
-    Refused {
-        /// The operator's name for the credential.
-        credential: String,
-        /// The OAuth error word.
-        error: String,
-        /// Microsoft's number for the cause; 0 if none was given.
-        aadsts: u32,
-    },
-    /// Entra ID is there, but does not work at present.
-    #[error("Entra ID has trouble of its own (status {status})")]
-    Unavailable {
-        /// The HTTP status.
-        status: u16,
-    },
-    /// No answer.
-    #[error("Entra ID did not answer")]
-    Unanswered(#[source] Arc<Failure>),
-    /// The answer held no token that can be used.
-    #[error("Entra ID's answer holds no token; check the token endpoint (status {status})")]
-    Malformed {
-        /// The HTTP status.
-        status: u16,
-    },
-}
-
-/// What an operator does about it. The pairs of code and meaning:
-/// <https://learn.microsoft.com/en-us/entra/identity-platform/reference-error-codes>.
-fn remedy(aadsts: u32) -> &'static str {
-    match aadsts {
-        7_000_215 => "the secret is wrong; enter the secret's value, not its id",
-        7_000_222 => "the secret has expired; add a new one",
-        700_016 | 7_000_229 => {
-            "the application is unknown in this tenant; check client id, tenant and consent"
-        }
-        90_002 | 900_023 => "the tenant is unknown; check the token endpoint and the cloud",
-        1_002_012 | 70_011 | 500_011 => "the scope is wrong; check the cloud",
-        7_000_112 => "the application is disabled in the tenant",
-        53_003 | 530_034 | 530_035 => "a conditional-access policy of the tenant blocks it",
-        _ => "look the code up at https://login.microsoftonline.com/error",
-    }
-}
-
-impl TokenError {
-    /// Whether another credential may fare better.
-    fn is_credential(&self) -> bool {
-        matches!(self, Self::Refused { error, .. } if error == "invalid_client")
-    }
-}
-
-/// A bearer token, ready to be sent.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Token {
-    pub(crate) bearer: HeaderValue,
-    renew_at: Timestamp,
-    expires: Timestamp,
-}
-
 #[derive(Default)]
 struct Cache {
     token: Option<Token>,
     replaced_at: Option<Timestamp>,
+    /// What Graph demands of the next token.
+    challenge: Option<Challenge>,
     failed: Option<Failed>,
     failures: u32,
 }
@@ -123,10 +59,8 @@ enum Held {
 }
 
 pub(crate) struct Tokens {
-    endpoint: Uri,
-    scope: String,
-    client_id: String,
-    credentials: Vec<Credential>,
+    endpoint: TokenEndpoint,
+    credentials: Credentials,
     wire: Arc<Wire>,
     cache: Mutex<Cache>,
     flight: tokio::sync::Mutex<()>,
@@ -139,13 +73,9 @@ impl Tokens {
         credentials: Vec<Credential>,
         wire: Arc<Wire>,
     ) -> Self {
-        let endpoint = endpoints.token.as_str().parse().expect("a URL is a URI");
-        let scope = endpoints.scope.clone();
         Self {
-            endpoint,
-            scope,
-            client_id,
-            credentials,
+            endpoint: TokenEndpoint::new(endpoints, client_id, Arc::clone(&wire)),
+            credentials: Credentials::new(credentials),
             wire,
             cache: Mutex::default(),
             flight: Default::default(),
@@ -172,8 +102,9 @@ impl Tokens {
         }
     }
 
-    /// Graph refused this token. Gives true if asking with [`Tokens::token`] anew may help.
-    pub(crate) fn reject(&self, token: &Token) -> bool {
+    /// Graph refused this token, perhaps with a challenge for the next one. Gives
+    /// true if asking with [`Tokens::token`] anew may help.
+    pub(crate) fn reject(&self, token: &Token, challenge: Option<Challenge>) -> bool {
         let now = self.wire.clock.now();
         let mut cache = self.lock();
         if cache.token.as_ref() != Some(token) {
@@ -184,7 +115,23 @@ impl Tokens {
         }
         cache.replaced_at = Some(now);
         cache.token = None;
+        cache.challenge = challenge;
         true
+    }
+
+    /// Asks for a token with the credential of this name, and leaves everything as it is.
+    pub(crate) async fn try_credential(&self, name: &str) -> Result<(), TokenError> {
+        let unknown = || TokenError::UnknownCredential { name: name.to_owned() };
+        let entry = self.credentials.named(name).ok_or_else(unknown)?;
+        match self.ask(entry, &claims::wanted(None)).await {
+            Ok(_) => Ok(()),
+            Err(refused) => Err(refused.error),
+        }
+    }
+
+    /// Each credential in order of preference, and how it fared.
+    pub(crate) fn credential_states(&self) -> Vec<CredentialState> {
+        self.credentials.states()
     }
 
     fn held(&self) -> Held {
@@ -202,75 +149,69 @@ impl Tokens {
 
     /// Asks with each credential in turn. Called by the one in flight.
     async fn renew(&self) -> Result<Token, TokenError> {
-        let now = self.wire.clock.now();
-        // One that should have ended comes last: the date is what somebody once typed.
-        let (ended, good): (Vec<&Credential>, Vec<&Credential>) =
-            self.credentials.iter().partition(|c| c.expires.is_some_and(|at| at <= now));
-        let mut failure = (TokenError::NoCredential, None);
-        for credential in good.into_iter().chain(ended) {
-            match self.ask(credential).await {
+        let challenge = self.lock().challenge.clone();
+        let claims = claims::wanted(challenge.as_ref());
+        let mut failure = NoToken::from(TokenError::NoCredential);
+        let mut is_any_refused = false;
+        for entry in self.credentials.in_order(self.wire.clock.now()) {
+            match self.ask(entry, &claims).await {
                 Ok(token) => {
-                    let mut cache = self.lock();
-                    cache.token = Some(token.clone());
-                    cache.failed = None;
-                    cache.failures = 0;
+                    self.keep(&token, challenge.as_ref());
                     return Ok(token);
                 }
                 Err(refused) => {
-                    let next = refused.0.is_credential();
-                    tracing::warn!(
-                        credential.name = credential.name,
-                        "No token by \"{}\": {}",
-                        credential.name,
-                        refused.0
-                    );
+                    is_any_refused |= matches!(refused.error, TokenError::Refused { .. });
                     failure = refused;
-                    if !next {
+                    if !failure.error.is_credential() {
                         break;
                     }
                 }
             }
         }
-        let (error, asked_wait) = failure;
-        let mut cache = self.lock();
-        let (first, longest) = if matches!(error, TokenError::Refused { .. } | TokenError::NoCredential) {
-            REFUSED
-        } else {
-            SILENT
+        let is_refused = match failure.error {
+            TokenError::NoCredential | TokenError::Refused { .. } => true,
+            TokenError::Unusable { .. } => is_any_refused,
+            _ => false,
         };
+        Err(self.fail(failure, is_refused, challenge.as_ref()))
+    }
+
+    async fn ask(&self, entry: &Entry, claims: &str) -> Result<Token, NoToken> {
+        let answer = self.endpoint.ask(&entry.credential, claims).await;
+        match &answer {
+            Ok(_) => entry.succeeded(self.wire.clock.now()),
+            Err(refused) => {
+                let name = &entry.credential.name;
+                tracing::warn!(credential.name = name, "No token by \"{name}\": {}", refused.error);
+                entry.failed(refused.error.to_string());
+            }
+        }
+        answer
+    }
+
+    /// Keeps a token that was asked for with this challenge.
+    fn keep(&self, token: &Token, answered: Option<&Challenge>) {
+        let mut cache = self.lock();
+        // A challenge that came meanwhile wants another token than this one.
+        cache.token = (cache.challenge.as_ref() == answered).then(|| token.clone());
+        cache.forget(answered);
+        cache.failed = None;
+        cache.failures = 0;
+    }
+
+    fn fail(&self, failure: NoToken, is_refused: bool, answered: Option<&Challenge>) -> TokenError {
+        let NoToken { error, wait: asked_wait } = failure;
+        let mut cache = self.lock();
+        if is_refused {
+            // It may be the challenge that is refused: not asked a second time.
+            cache.forget(answered);
+        }
+        let (first, longest) = if is_refused { REFUSED } else { SILENT };
         let wait = first.saturating_mul(1 << cache.failures.min(16)).min(longest);
         cache.failures += 1;
         let until = self.wire.clock.now() + wait.max(asked_wait.unwrap_or_default());
         cache.failed = Some(Failed { until, error: error.clone() });
-        Err(error)
-    }
-
-    /// One request. A failure comes with the wait that Entra ID asked for.
-    async fn ask(&self, credential: &Credential) -> Result<Token, (TokenError, Option<SignedDuration>)> {
-        let form = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("grant_type", "client_credentials")
-            .append_pair("client_id", &self.client_id)
-            .append_pair("scope", &self.scope)
-            .append_pair("client_secret", credential.secret.expose_secret())
-            .finish();
-        let mut request = Request::new(Bytes::from(form));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.endpoint.clone();
-        let headers = request.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        // Its life is counted from before the request: rather short than too long.
-        let asked_at = self.wire.clock.now();
-        match self.wire.exchange(Operation::Token, request).await {
-            Err(failure) => Err((TokenError::Unanswered(Arc::new(failure)), None)),
-            Ok(response) if response.status().is_success() => {
-                let malformed = TokenError::Malformed { status: response.status().as_u16() };
-                granted(response.body(), asked_at).ok_or((malformed, None))
-            }
-            Ok(response) => {
-                Err((refused(credential, &response), retry_after(&response, self.wire.clock.now())))
-            }
-        }
+        error
     }
 
     fn lock(&self) -> MutexGuard<'_, Cache> {
@@ -278,212 +219,10 @@ impl Tokens {
     }
 }
 
-#[derive(Deserialize)]
-struct Grant {
-    access_token: SecretString,
-    #[serde(deserialize_with = "seconds")]
-    expires_in: u32,
-}
-
-/// Some token endpoints write the number as text.
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Seconds {
-        Number(u32),
-        Text(String),
-    }
-    match Seconds::deserialize(deserializer)? {
-        Seconds::Number(seconds) => Ok(seconds),
-        Seconds::Text(text) => text.parse().map_err(de::Error::custom),
-    }
-}
-
-fn granted(body: &[u8], asked_at: Timestamp) -> Option<Token> {
-    let grant: Grant = serde_json::from_slice(body).ok()?;
-    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", grant.access_token.expose_secret())).ok()?;
-    bearer.set_sensitive(true);
-    let life = SignedDuration::from_secs(i64::from(grant.expires_in));
-    let expires = asked_at + life;
-    Some(Token { bearer, renew_at: expires - RENEW_BEFORE.min(life / 2), expires })
-}
-
-#[derive(Default, Deserialize)]
-struct OAuthError {
-    #[serde(default)]
-    error: String,
-    #[serde(default)]
-    error_codes: Vec<u32>,
-}
-
-fn refused(credential: &Credential, response: &Response<Bytes>) -> TokenError {
-    let status = response.status().as_u16();
-    let body: OAuthError = serde_json::from_slice(response.body()).unwrap_or_default();
-    if status == 429
-        || status >= 500
-        || matches!(body.error.as_str(), "temporarily_unavailable" | "server_error")
-    {
-        return TokenError::Unavailable { status };
-    }
-    if body.error.is_empty() {
-        return TokenError::Malformed { status };
-    }
-    let aadsts = body.error_codes.first().copied().unwrap_or_default();
-    TokenError::Refused { credential: credential.name.clone(), error: body.error, aadsts }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        requests::Requests,
-        testing::{self, Record, answer, clock, entropy, fresh_token},
-    };
-    use futures_util::future::join_all;
-    use std::{io, sync::atomic::AtomicBool, sync::atomic::Ordering, time::Duration};
-    use tokio::time::{Instant, sleep};
-
-    fn credential(name: &str) -> Credential {
-        Credential { name: name.into(), secret: format!("{name} secret").into(), expires: None }
-    }
-
-    fn tokens<F, A>(credentials: Vec<Credential>, respond: F) -> (Tokens, Record)
-    where
-        F: Fn(Request<Bytes>) -> A + Send + Sync + 'static,
-        A: Future<Output = io::Result<Response<Bytes>>> + Send + 'static,
-    {
-        let (transport, record) = testing::transport(respond);
-        let wire = Wire { transport, clock: clock(), entropy: entropy(), requests: Requests::default() };
-        (Tokens::new(&testing::endpoints(), "app id".into(), credentials, Arc::new(wire)), record)
-    }
-
-    fn denied(code: u32) -> Response<Bytes> {
-        answer(401, serde_json::json!({ "error": "invalid_client", "error_codes": [code] }).to_string())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_hundred_callers_cause_one_request_in_the_documented_form() {
-        let (tokens, record) = tokens(vec![credential("only")], |_| async {
-            sleep(Duration::from_millis(300)).await;
-            Ok(fresh_token(3600))
-        });
-        let all = join_all((0..100).map(|_| tokens.token())).await;
-        assert!(all.iter().all(|token| token.as_ref().ok() == all[0].as_ref().ok()));
-        assert_eq!(record.tokens(), 1);
-        let request = &record.all()[0];
-        assert_eq!(
-            request.body(),
-            "grant_type=client_credentials&client_id=app+id\
-             &scope=https%3A%2F%2Fgraph.microsoft.com%2F.default&client_secret=only+secret"
-        );
-        assert!(request.headers().contains_key("client-request-id"));
-        assert_eq!(format!("{:?}", all[0].as_ref().ok().unwrap().bearer), "Sensitive");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_is_renewed_five_minutes_early_and_until_then_valid_for_all_others() {
-        let (tokens, record) = tokens(vec![credential("only")], |_| async {
-            sleep(Duration::from_secs(2)).await;
-            Ok(fresh_token(3600))
-        });
-        let old = tokens.token().await.ok().unwrap();
-        sleep(Duration::from_secs(3600 - 302)).await;
-        let (renewing, other) = tokio::join!(tokens.token(), async {
-            let before = Instant::now();
-            let token = tokens.token().await.ok().unwrap();
-            assert_eq!(before.elapsed(), Duration::ZERO);
-            token
-        });
-        assert!(renewing.ok().unwrap() != old && other == old);
-        assert_eq!(record.tokens(), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_failed_early_renewal_harms_nobody() {
-        let down = Arc::new(AtomicBool::new(false));
-        let broken = Arc::clone(&down);
-        let (tokens, record) = tokens(vec![credential("only")], move |_| {
-            let down = broken.load(Ordering::Relaxed);
-            async move { if down { Ok(answer(503, "")) } else { Ok(fresh_token(3600)) } }
-        });
-        let old = tokens.token().await.ok().unwrap();
-        down.store(true, Ordering::Relaxed);
-        sleep(Duration::from_secs(3400)).await;
-        for _ in 0..50 {
-            assert!(tokens.token().await.ok().unwrap() == old);
+impl Cache {
+    fn forget(&mut self, answered: Option<&Challenge>) {
+        if self.challenge.as_ref() == answered {
+            self.challenge = None;
         }
-        assert_eq!(record.tokens(), 2);
-        sleep(Duration::from_secs(200)).await;
-        assert!(matches!(tokens.token().await, Err(TokenError::Unavailable { status: 503 })));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_refusal_nobody_asks_for_a_while_that_grows() {
-        let (tokens, record) = tokens(vec![credential("old")], |_| async { Ok(denied(7_000_222)) });
-        let mut asked = Vec::new();
-        for second in 0..300_u64 {
-            let error = tokens.token().await.err().unwrap();
-            assert!(
-                error.to_string().contains("AADSTS7000222") && error.to_string().contains("expired"),
-                "{error}"
-            );
-            if record.tokens() > asked.len() {
-                asked.push(second);
-            }
-            sleep(Duration::from_secs(1)).await;
-        }
-        assert_eq!(asked, [0, 30, 90, 210]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refused_credential_gives_way_to_the_next_at_once() {
-        let (tokens, record) =
-            tokens(vec![credential("spring"), credential("autumn")], |request| async move {
-                let spring = request.body().windows(6).any(|word| word == b"spring");
-                Ok(if spring { denied(7_000_222) } else { fresh_token(3600) })
-            });
-        assert!(tokens.token().await.is_ok());
-        assert!(tokens.token().await.is_ok());
-        assert_eq!(record.tokens(), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_that_should_have_ended_is_tried_last() {
-        let ended = Credential { expires: Some(Timestamp::UNIX_EPOCH), ..credential("ended") };
-        let (tokens, record) = tokens(vec![ended, credential("good")], |_| async { Ok(fresh_token(3600)) });
-        assert!(tokens.token().await.is_ok());
-        assert!(record.all()[0].body().ends_with(b"good+secret"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_not_the_credentials_fault_is_not_tried_with_another() {
-        let body = r#"{"error":"unauthorized_client","error_codes":[700016]}"#;
-        let (tokens, record) =
-            tokens(vec![credential("one"), credential("two")], move |_| async move { Ok(answer(400, body)) });
-        assert!(matches!(tokens.token().await, Err(TokenError::Refused { aadsts: 700_016, .. })));
-        assert_eq!(record.tokens(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn odd_answers_are_errors_and_text_numbers_are_numbers() {
-        let text = r#"{"access_token":"t","expires_in":"3599"}"#;
-        assert!(granted(text.as_bytes(), Timestamp::UNIX_EPOCH).is_some());
-        let (tokens, _) =
-            tokens(vec![credential("only")], |_| async { Ok(answer(200, "<html>sign in</html>")) });
-        assert!(matches!(tokens.token().await, Err(TokenError::Malformed { status: 200 })));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_token_that_graph_refuses_is_replaced_at_most_once_a_minute() {
-        let (tokens, record) = tokens(vec![credential("only")], |_| async { Ok(fresh_token(3600)) });
-        let first = tokens.token().await.ok().unwrap();
-        assert!(tokens.reject(&first));
-        let second = tokens.token().await.ok().unwrap();
-        // Somebody who still holds the first has only to ask again.
-        assert!(tokens.reject(&first));
-        assert!(!tokens.reject(&second));
-        sleep(Duration::from_secs(60)).await;
-        assert!(tokens.reject(&second));
-        assert_eq!(record.tokens(), 2);
     }
 }
