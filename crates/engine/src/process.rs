@@ -37,8 +37,8 @@ const BIG: usize = 64 * 1024;
 /// honest thread, and a bound against a hostile one.
 const REFERENCES_LOOKED_UP: usize = 50;
 
-/// A mail that answers unknown mails waits this often, this long, while older mails of its mailbox are
-/// not read yet: one of them may be what it answers.
+/// A mail that answers unknown mails waits once, for notifications overtake each other, and up to this
+/// often while older mails of its mailbox are not read yet: one of them may be what it answers.
 const WAITS_FOR_OLDER: u32 = 5;
 const WAIT_FOR_OLDER: Duration = Duration::from_secs(2);
 
@@ -61,6 +61,12 @@ impl Engine {
         let rules = routes::list(db).await?;
         let recipients = recipients(&mail, &mailbox.address)?;
         let mut incoming = incoming(&mail);
+        // Asked before the threads are read: what is not unread any more is found among them.
+        let may_come = attempts <= WAITS_FOR_OLDER && !incoming.references.is_empty() && {
+            // The announcement of an older mail may itself be on its way still.
+            attempts <= 1
+                || messages::has_unread_before(db, message.mailbox, id, message.arrived_at()).await?
+        };
         let known = self.known_threads(&incoming).await?;
         incoming.is_copy = self.is_copy(&incoming, &known, &mail).await?;
 
@@ -72,10 +78,7 @@ impl Engine {
             parsed_facts(&mail),
         ));
         let decision = threading::decide(&incoming, &known);
-        if matches!(decision, Threading::New { reason: Reason::UnknownReferences, .. })
-            && attempts <= WAITS_FOR_OLDER
-            && messages::has_unread_before(db, message.mailbox, id, message.arrived_at()).await?
-        {
+        if may_come && matches!(decision, Threading::New { reason: Reason::UnknownReferences, .. }) {
             return Err(JobError::NotYet(WAIT_FOR_OLDER));
         }
         match decision {
