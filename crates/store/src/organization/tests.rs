@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    Db, DbError, MIGRATIONS, Stmt, Store, args, blobs::Blobs, feed, folders, integrations, mailboxes,
+    Db, DbError, MIGRATIONS, Stmt, Store, args, blobs::Blobs, folders, integrations, mailboxes,
     on_both_engines, routes, seal::Keys, users,
 };
 
@@ -114,6 +114,13 @@ fn lines(plan: &Plan) -> Vec<String> {
     plan.steps.iter().map(Step::to_string).collect()
 }
 
+/// How many entries the feed has. Not [`feed::find_last`]: on PostgreSQL that hides what is newer than any
+/// open transaction of the cluster, and the tests beside this one have some.
+async fn count_feed(store: &Store) -> i64 {
+    let row = store.db.query_opt(Stmt::new("SELECT count(*) FROM feed", args![])).await.unwrap().unwrap();
+    row.columns().next().unwrap()
+}
+
 /// A conversation in a queue, as far as the tables ask for it.
 async fn insert_conversation(store: &Store, present: &Present, queue: &str, state: &'static str) {
     let queue = present.id(Kind::Queue, queue).unwrap();
@@ -140,10 +147,10 @@ on_both_engines! {
     async fn the_same_organisation_again_writes_nothing(db: Db) {
         let store = store_on(db).await;
         apply(&store, &contoso(), false).await;
-        let heard = feed::find_last(&store.db).await.unwrap();
+        let heard = count_feed(&store).await;
         let plan = apply(&store, &contoso(), true).await;
         assert!(plan.steps.is_empty(), "{:?}", lines(&plan));
-        assert_eq!(feed::find_last(&store.db).await.unwrap(), heard);
+        assert_eq!(count_feed(&store).await, heard);
     }
 
     async fn a_change_keeps_ids_and_what_people_and_mailboxes_became(db: Db) {
