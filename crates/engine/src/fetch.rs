@@ -5,11 +5,11 @@
 //! only by a later job.
 
 use aws_lc_rs::digest;
-use postroom_graph::{GraphErrorKind, Priority};
+use postroom_graph::{GraphErrorKind, Mailbox as Lane, Priority};
 use postroom_model::{
     MailboxId, MessageId,
     ledger::{MessageState, Reason, Step},
-    mailbox::AfterTaking,
+    mailbox::{AfterTaking, Opened},
 };
 use postroom_store::{Unit, content::message_context, feed::Topic, mailboxes, messages, trace};
 use serde_json::json;
@@ -37,6 +37,9 @@ impl Engine {
         }
         let Some(row) = mailboxes::find(db, mailbox).await? else { return Err(JobError::NotConnected) };
         let graph = self.mailbox(&row).await?;
+        if row.opened == Opened::Leave && self.is_opened(&graph, &message.graph_id).await? {
+            return Ok(self.ended_unit(&message, MessageState::Ignored, Reason::OpenedByPerson, None));
+        }
         let bytes = match graph.message_bytes(&message.graph_id, Priority::NewMail).await {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == GraphErrorKind::Gone && attempts >= TRIES_BEFORE_GONE => {
@@ -65,10 +68,19 @@ impl Engine {
             data: json!({ "bytes": bytes.len() }),
         }));
         unit.enqueue(&Work::Process { message: id }.job(self.entropy(), now));
-        if row.after_taking == AfterTaking::MarkRead {
-            unit.enqueue(&Work::MarkRead { mailbox, message: id }.job(self.entropy(), now));
+        if row.after_taking != AfterTaking::Nothing {
+            unit.enqueue(&Work::AfterTaking { mailbox, message: id }.job(self.entropy(), now));
         }
         unit.changed(now, Topic::Message, id);
         Ok(unit)
+    }
+
+    /// Whether a person has opened the mail. One that is not there is looked for by its bytes.
+    async fn is_opened(&self, lane: &Lane, graph_id: &str) -> Result<bool, JobError> {
+        match lane.message_meta(graph_id).await {
+            Ok(meta) => Ok(meta.is_read),
+            Err(error) if error.kind() == GraphErrorKind::Gone => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 }

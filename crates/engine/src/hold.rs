@@ -73,7 +73,7 @@ impl Engine {
                 };
                 Ok(self.held_unit(&row, reason, Some(&detail)))
             }
-            Work::MarkRead { message, .. } => Ok(Unit::new().with(trace::record(&trace::NewEntry {
+            Work::AfterTaking { message, .. } => Ok(Unit::new().with(trace::record(&trace::NewEntry {
                 at: self.now(),
                 message: Some(message),
                 conversation: None,

@@ -56,6 +56,7 @@ impl Engine {
     pub async fn notified(&self, path: &str, body: &[u8]) -> Result<Intake, IntakeError> {
         let notifications = parse_notifications(body).map_err(IntakeError::Unreadable)?;
         let Some(subscription) = subscriptions::find_by_path(&self.store().db, path).await? else {
+            self.0.stranger_heard.notify_waiters();
             return Ok(Intake { unknown: notifications.len(), ..Intake::default() });
         };
         let (ours, foreign): (Vec<&Notification>, Vec<&Notification>) =
@@ -73,7 +74,7 @@ impl Engine {
                 act_on(&mut unit, &subscription, event, self.now());
             }
             self.store().commit(unit).await?;
-            self.hint(subscription.mailbox).notify_one();
+            self.hints(subscription.mailbox).heard.notify_one();
         }
         Ok(Intake { taken: ours.len(), refused: foreign.len(), unknown: 0 })
     }
@@ -92,11 +93,14 @@ impl Engine {
         // One unit for each mail, so that one that is known already spoils no other;
         // the store's group commit makes them durable together.
         let units = heard.iter().map(|h| {
-            let unit = if known.contains(h.graph_id) {
-                h.received_at
-                    .map(|at| Unit::new().with(messages::record_received_at(mailbox, h.graph_id, at)))
-            } else {
-                Some(self.seen_unit(mailbox, folder, h, reason))
+            let unit = match known.get(h.graph_id) {
+                None => Some(self.seen_unit(mailbox, folder, h, reason)),
+                Some(false) if reason == Reason::Notified => {
+                    Some(Unit::new().with(messages::record_announced(mailbox, h.graph_id, self.now())))
+                }
+                Some(_) => h
+                    .received_at
+                    .map(|at| Unit::new().with(messages::record_received_at(mailbox, h.graph_id, at))),
             };
             async move {
                 match unit {
@@ -109,7 +113,8 @@ impl Engine {
         if reason != Reason::Notified {
             self.take_up_again(mailbox, &ids, reason).await?;
         }
-        let new = heard.iter().zip(results).filter(|(h, written)| *written && !known.contains(h.graph_id));
+        let new =
+            heard.iter().zip(results).filter(|(h, written)| *written && !known.contains_key(h.graph_id));
         Ok(new.count())
     }
 
@@ -169,9 +174,11 @@ fn is_ours(subscription: &Subscription, notification: &Notification) -> bool {
 
 fn act_on(unit: &mut Unit, subscription: &Subscription, event: LifecycleEvent, now: Timestamp) {
     match event {
-        // The reconciler makes a new one, and the delta round covers the gap.
-        LifecycleEvent::SubscriptionRemoved => unit.push(subscriptions::delete(subscription.id)),
-        LifecycleEvent::ReauthorizationRequired => unit.push(subscriptions::record_due(subscription.id, now)),
+        // A renewal answers both: it confirms the access, and shows whether the subscription stands,
+        // because Microsoft has been seen to say so without cause. The delta round covers the gap.
+        LifecycleEvent::SubscriptionRemoved | LifecycleEvent::ReauthorizationRequired => {
+            unit.push(subscriptions::record_due(subscription.id, now));
+        }
         // The folder is dirty already: a delta round follows.
         LifecycleEvent::Missed | LifecycleEvent::Unknown => {}
     }

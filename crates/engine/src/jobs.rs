@@ -20,8 +20,9 @@ use crate::connections::ConnectError;
 pub(crate) enum Work {
     /// Bring the bytes of a mail home.
     Fetch { mailbox: MailboxId, message: MessageId },
-    /// Set the read flag in the mailbox.
-    MarkRead { mailbox: MailboxId, message: MessageId },
+    /// Show in the mailbox that the mail is taken.
+    #[serde(alias = "mark_read")]
+    AfterTaking { mailbox: MailboxId, message: MessageId },
     /// Read a stored mail and put it in a conversation.
     Process { message: MessageId },
     /// Bring an outbox entry on its way.
@@ -34,7 +35,7 @@ impl Work {
     const fn name(self) -> &'static str {
         match self {
             Work::Fetch { .. } => "fetch",
-            Work::MarkRead { .. } => "mark_read",
+            Work::AfterTaking { .. } => "after_taking",
             Work::Process { .. } => "process",
             Work::Send { .. } => "send",
             Work::ConfirmSent { .. } => "confirm_sent",
@@ -44,7 +45,7 @@ impl Work {
     const fn lane(self) -> Lane {
         match self {
             Work::Fetch { mailbox, .. }
-            | Work::MarkRead { mailbox, .. }
+            | Work::AfterTaking { mailbox, .. }
             | Work::Send { mailbox, .. }
             | Work::ConfirmSent { mailbox, .. } => Lane::Mailbox(mailbox),
             Work::Process { .. } => Lane::Work,
@@ -56,7 +57,7 @@ impl Work {
         match self {
             Work::Send { .. } => 0,
             Work::Fetch { .. } | Work::Process { .. } => 1,
-            Work::MarkRead { .. } => 3,
+            Work::AfterTaking { .. } => 3,
             Work::ConfirmSent { .. } => 4,
         }
     }
@@ -64,7 +65,7 @@ impl Work {
     /// The job for this work, due at `run_at`.
     pub(crate) fn job_at(self, entropy: &Entropy, now: Timestamp, run_at: Timestamp) -> NewJob {
         let subject = match self {
-            Work::Fetch { message, .. } | Work::MarkRead { message, .. } | Work::Process { message } => {
+            Work::Fetch { message, .. } | Work::AfterTaking { message, .. } | Work::Process { message } => {
                 message.to_string()
             }
             Work::Send { outgoing, .. } | Work::ConfirmSent { outgoing, .. } => outgoing.to_string(),
@@ -113,6 +114,12 @@ pub enum JobError {
     /// The mailbox is not connected (removed, or its integration is gone).
     #[error("the mailbox is no longer connected")]
     NotConnected,
+    /// Microsoft says that there is a subscription already, and does not let us remove it.
+    #[error(
+        "a subscription stands in the way that can't be removed; it ends by itself within seven days, and mails \
+         are looked for each minute meanwhile"
+    )]
+    SubscriptionInTheWay,
     /// The work broke off with a panic, which is a fault of ours.
     #[error("Postroom broke over it; please report this with the log of that moment")]
     Panicked,
@@ -172,7 +179,7 @@ impl JobError {
                 BlobError::Open(_) | BlobError::List(_) | BlobError::Object { .. },
             ))
             | JobError::Connect(_) => Retry::Park(None),
-            JobError::Panicked => Retry::Later,
+            JobError::Panicked | JobError::SubscriptionInTheWay => Retry::Later,
             JobError::Content(_) | JobError::NotConnected | JobError::Interrupted => Retry::Never,
             // Another version of Postroom can read it.
             JobError::Payload(_) => Retry::Wait(UNREADABLE_WAIT),

@@ -6,26 +6,28 @@
 //! commits its effect together with the jobs that follow. Decisions are taken by
 //! `model`; only this crate opens sealed content. Knows nothing of serving HTTP.
 
+mod after_taking;
 mod assign;
 pub mod connections;
 pub mod desk;
 pub mod explain;
 mod fetch;
+mod follow;
 mod hold;
 pub mod intake;
 mod jobs;
 mod live;
-mod mark_read;
 mod process;
 mod runner;
 mod send;
 pub mod sessions;
+mod strangers;
 mod subscribe;
 mod supervise;
 mod sync;
 mod tasks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use postroom_graph::Transport;
@@ -64,10 +66,25 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     parts: Parts,
     connections: Mutex<BTreeMap<IntegrationId, Connection>>,
-    hints: Mutex<BTreeMap<MailboxId, Arc<Notify>>>,
+    hints: Mutex<BTreeMap<MailboxId, Arc<Hints>>>,
+    /// The folders to which taken mails are moved, by mailbox and path.
+    folders: Mutex<BTreeMap<(MailboxId, String), String>>,
+    /// Mailboxes that somebody paused.
+    paused: Mutex<BTreeSet<MailboxId>>,
+    /// A notification came to an address without subscription.
+    stranger_heard: Notify,
     changes: broadcast::Sender<Change>,
     /// Until when this node may act for the mailboxes it has leased.
     leased_until: Mutex<Timestamp>,
+}
+
+/// What wakes the loop of a mailbox.
+#[derive(Default)]
+struct Hints {
+    /// Something was announced.
+    heard: Notify,
+    /// Somebody paused or resumed it, or wants it looked at anew.
+    changed: Notify,
 }
 
 /// How many changes a slow listener may lag behind before it must read anew.
@@ -81,6 +98,9 @@ impl Engine {
             parts,
             connections: Mutex::default(),
             hints: Mutex::default(),
+            folders: Mutex::default(),
+            paused: Mutex::default(),
+            stranger_heard: Notify::new(),
             changes: broadcast::channel(CHANGES_KEPT).0,
             leased_until,
         }))
@@ -122,8 +142,8 @@ impl Engine {
         self.0.parts.clock.now()
     }
 
-    /// What wakes the sync of a mailbox.
-    fn hint(&self, mailbox: MailboxId) -> Arc<Notify> {
+    /// What wakes the loop of a mailbox.
+    fn hints(&self, mailbox: MailboxId) -> Arc<Hints> {
         self.0.hints.lock().unwrap_or_else(PoisonError::into_inner).entry(mailbox).or_default().clone()
     }
 

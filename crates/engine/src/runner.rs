@@ -73,6 +73,7 @@ impl Engine {
             let may_claim = rest_until.is_none()
                 && room * 2 >= at_once(lane)
                 && look_at.is_none_or(|at| at <= now)
+                && !self.is_paused(lane)
                 && self.holds_its_leases(now);
             if may_claim {
                 // The jobs go on meanwhile: they hold connections of the pool, for one of which the
@@ -177,7 +178,7 @@ impl Engine {
     async fn run_and_commit(&self, job: &Job) -> Result<(), JobError> {
         let mut unit = match Work::of(job)? {
             Work::Fetch { mailbox, message } => self.fetch(mailbox, message, job.attempts).await?,
-            Work::MarkRead { mailbox, message } => self.mark_read(mailbox, message).await?,
+            Work::AfterTaking { mailbox, message } => self.after_taking(mailbox, message).await?,
             Work::Process { message } => self.process(message, job.attempts).await?,
             Work::Send { mailbox, outgoing } => self.send(mailbox, outgoing).await?,
             Work::ConfirmSent { mailbox, outgoing } => self.confirm_sent(mailbox, outgoing).await?,

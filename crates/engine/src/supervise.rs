@@ -1,26 +1,19 @@
 //! Starts what this node has to run and keeps it running: its heartbeat, the
-//! leases of its mailboxes, one loop for each mailbox, distribution, the feed.
-//!
-//! A mailbox's loop reconciles subscription and delta track again and again; it
-//! is the same code at the first connection, after a crash and after an outage.
+//! leases of its mailboxes and integrations, the loops of each, distribution, the
+//! feed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::PoisonError;
 
 use jiff::SignedDuration;
-use postroom_graph::GraphErrorKind;
-use postroom_model::{MailboxId, Timestamp, mailbox::MailboxHealth};
+use postroom_model::{IntegrationId, MailboxId, Timestamp};
 use postroom_store::{
-    CHANNEL, DbError, Engine as Sql, Unit, feed::Topic, folders, jobs, jobs::Lane, leases, mailboxes,
-    mailboxes::Mailbox, signals::Wake, subscriptions,
+    CHANNEL, DbError, Engine as Sql, Unit, feed::Topic, jobs, jobs::Lane, leases, mailboxes, signals::Wake,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    Engine,
-    jobs::{JobError, Retry},
-    subscribe, sync,
-};
+use crate::Engine;
 
 /// How often a node says that it lives, and how long its leases outlast its last word.
 pub(crate) struct Heartbeat {
@@ -34,10 +27,24 @@ const AMONG_NODES: Heartbeat =
 /// An SQLite store is served by one process; the next one voids every lease at its start.
 const ALONE: Heartbeat =
     Heartbeat { every: SignedDuration::from_mins(1), lease: SignedDuration::from_mins(10) };
-/// After an error the mailbox's loop waits this long, doubled each time.
-const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(2);
-/// The longest wait after errors.
-const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(5);
+
+/// What only one node at a time looks after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Charge {
+    Mailbox(MailboxId),
+    /// The subscriptions of an application as a whole.
+    Integration(IntegrationId),
+}
+
+impl fmt::Display for Charge {
+    /// The name of its lease.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mailbox(id) => Lane::Mailbox(*id).fmt(f),
+            Self::Integration(id) => write!(f, "integration/{id}"),
+        }
+    }
+}
 
 impl Engine {
     /// Starts all background work. It ends with [`crate::Tasks::stop`].
@@ -87,7 +94,7 @@ impl Engine {
     }
 
     async fn run_supervise(&self) {
-        let mut running: BTreeMap<MailboxId, CancellationToken> = BTreeMap::new();
+        let mut running: BTreeMap<Charge, CancellationToken> = BTreeMap::new();
         let mut changes = self.changes();
         loop {
             if let Err(error) = self.supervise_round(&mut running).await {
@@ -114,40 +121,84 @@ impl Engine {
 
     async fn supervise_round(
         &self,
-        running: &mut BTreeMap<MailboxId, CancellationToken>,
+        running: &mut BTreeMap<Charge, CancellationToken>,
     ) -> Result<(), DbError> {
         self.beat().await?;
         let db = &self.store().db;
         let now = self.now();
         let held = leases::list_of(db, self.node(), now).await?;
         let until = now + self.heartbeat().lease;
-        let mut ours = Vec::new();
-        for mailbox in mailboxes::list(db).await? {
-            let name = Lane::Mailbox(mailbox.id).to_string();
+        let mailboxes = mailboxes::list(db).await?;
+        self.heed_wishes(&mailboxes);
+        let integrations: BTreeSet<_> = mailboxes.iter().map(|mailbox| mailbox.integration).collect();
+        let charges = mailboxes
+            .iter()
+            .map(|mailbox| Charge::Mailbox(mailbox.id))
+            .chain(integrations.into_iter().map(Charge::Integration));
+        let mut ours = BTreeSet::new();
+        for charge in charges {
+            let name = charge.to_string();
             if held.contains(&name) || leases::claim(db, &name, self.node(), now, until).await?.is_some() {
-                ours.push(mailbox.id);
+                ours.insert(charge);
             }
         }
-        running.retain(|id, end| {
-            let stays = ours.contains(id);
+        running.retain(|charge, end| {
+            let stays = ours.contains(charge);
             if !stays {
                 end.cancel();
             }
             stays
         });
-        for id in ours {
-            running.entry(id).or_insert_with(|| self.start_mailbox(id));
+        for charge in ours {
+            running.entry(charge).or_insert_with(|| self.take_charge(charge));
         }
         Ok(())
     }
 
-    fn start_mailbox(&self, id: MailboxId) -> CancellationToken {
+    fn take_charge(&self, charge: Charge) -> CancellationToken {
         let end = self.tasks().stopping().child_token();
         let (engine, token) = (self.clone(), end.clone());
-        self.tasks().spawn(async move { engine.run_lane(Lane::Mailbox(id), token).await });
-        let (engine, token) = (self.clone(), end.clone());
-        self.tasks().spawn(async move { engine.run_mailbox(id, token).await });
+        match charge {
+            Charge::Integration(id) => {
+                self.tasks().spawn(async move { engine.run_strangers(id, token).await });
+            }
+            Charge::Mailbox(id) => {
+                self.tasks().spawn(async move { engine.run_lane(Lane::Mailbox(id), token).await });
+                let (engine, token) = (self.clone(), end.clone());
+                self.tasks().spawn(async move { engine.run_mailbox(id, token).await });
+            }
+        }
         end
+    }
+
+    /// Passes on what an administrator asked for since the last round.
+    fn heed_wishes(&self, mailboxes: &[mailboxes::Mailbox]) {
+        let paused: BTreeSet<_> = mailboxes
+            .iter()
+            .filter(|mailbox| mailbox.paused_at.is_some())
+            .map(|mailbox| mailbox.id)
+            .collect();
+        let before = std::mem::replace(
+            &mut *self.0.paused.lock().unwrap_or_else(PoisonError::into_inner),
+            paused.clone(),
+        );
+        for mailbox in mailboxes {
+            let turned = paused.contains(&mailbox.id) != before.contains(&mailbox.id);
+            if turned {
+                self.store().signals.signal(&Wake::Lane(Lane::Mailbox(mailbox.id)));
+            }
+            if turned || mailbox.resync_asked_at.is_some() {
+                self.hints(mailbox.id).changed.notify_one();
+            }
+        }
+    }
+
+    /// Whether the jobs of a lane are to wait because somebody paused its mailbox.
+    pub(crate) fn is_paused(&self, lane: Lane) -> bool {
+        match lane {
+            Lane::Mailbox(id) => self.0.paused.lock().unwrap_or_else(PoisonError::into_inner).contains(&id),
+            Lane::Work => false,
+        }
     }
 
     pub(crate) fn heartbeat(&self) -> Heartbeat {
@@ -184,116 +235,4 @@ impl Engine {
             tracing::warn!(error = %error, "Leases could not be given back; they end by themselves");
         }
     }
-
-    /// The loop of one mailbox.
-    async fn run_mailbox(&self, id: MailboxId, end: CancellationToken) {
-        let hint = self.hint(id);
-        let mut wait = FIRST_WAIT;
-        loop {
-            let next = match self.reconcile_mailbox(id).await {
-                Ok(Some(next)) => {
-                    wait = FIRST_WAIT;
-                    next
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::warn!(mailbox.id = %id, error = %error, cause = cause(&error), "Mailbox can't be followed");
-                    self.record_failure(id, &error).await;
-                    let until = match error.retry() {
-                        Retry::Park(Some(until)) => until,
-                        _ => self.now() + wait,
-                    };
-                    wait = (wait * 2).min(LONGEST_WAIT);
-                    until
-                }
-            };
-            tokio::select! {
-                () = end.cancelled() => return,
-                () = hint.notified() => {}
-                () = self.sleep_until(next) => {}
-            }
-        }
-    }
-
-    /// Brings subscription and delta track of every folder to where they should be.
-    /// Gives the time of the next look, or nothing if the mailbox is gone.
-    async fn reconcile_mailbox(&self, id: MailboxId) -> Result<Option<Timestamp>, JobError> {
-        let db = &self.store().db;
-        let Some(mut mailbox) = mailboxes::find(db, id).await? else { return Ok(None) };
-        if mailbox.activated_at.is_none() {
-            let now = self.now();
-            self.store().commit(Unit::new().with(mailboxes::record_activated(id, now))).await?;
-            mailbox.activated_at = Some(now);
-        }
-        let graph = self.graph(mailbox.integration).await?;
-        let lane = self.mailbox(&mailbox).await?;
-        let mut next = self.now() + SignedDuration::try_from(sync::LONGEST_SLEEP).unwrap_or(LONGEST_WAIT);
-        for folder in folders::list_of_mailbox(db, id).await? {
-            let folder = self.resolve_folder(&lane, &folder).await?;
-            self.reconcile_subscription(&graph, &mailbox, &folder).await?;
-            if sync::next_round(&folder).is_none_or(|due| due <= self.now()) {
-                self.delta_round(&mailbox, &lane, &folder).await?;
-            }
-            self.sweep_if_due(&mailbox, &lane, &folder).await?;
-            let newest = subscriptions::list_of_folder(db, folder.id).await?;
-            if let Some(look) = subscribe::next_look(newest.first()) {
-                next = next.min(look);
-            }
-            if let Some(fresh) = folders::find(db, folder.id).await?
-                && let Some(due) = sync::next_round(&fresh)
-            {
-                next = next.min(due);
-            }
-        }
-        self.record_health(&mailbox, MailboxHealth::Healthy, None).await?;
-        Ok(Some(next))
-    }
-
-    async fn record_failure(&self, id: MailboxId, error: &JobError) {
-        let health = match error {
-            JobError::Graph(error)
-                if matches!(
-                    error.kind(),
-                    GraphErrorKind::Throttled { .. } | GraphErrorKind::Parked { .. }
-                ) =>
-            {
-                MailboxHealth::Throttled
-            }
-            _ => MailboxHealth::Failing,
-        };
-        let Ok(Some(mailbox)) = mailboxes::find(&self.store().db, id).await else { return };
-        if let Err(error) = self.record_health(&mailbox, health, Some(&cause(error))).await {
-            tracing::warn!(mailbox.id = %id, error = %error, "The mailbox's health could not be recorded");
-        }
-    }
-
-    async fn record_health(
-        &self,
-        mailbox: &Mailbox,
-        health: MailboxHealth,
-        detail: Option<&str>,
-    ) -> Result<(), DbError> {
-        if mailbox.health == health && mailbox.health_detail.as_deref() == detail {
-            return Ok(());
-        }
-        let now = self.now();
-        let mut unit = Unit::new().with(mailboxes::record_health(mailbox.id, health, detail, now));
-        unit.changed(now, Topic::Mailbox, mailbox.id);
-        self.store().commit_guarded(unit).await.map(drop)
-    }
-}
-
-/// An error with everything behind it, for people.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -13,12 +13,15 @@ use postroom_store::{
     Unit,
     folders::{self, Folder},
     mailboxes::Mailbox,
+    subscriptions,
 };
 
 use crate::{Engine, intake::Heard, jobs::JobError};
 
 /// A dirty folder is followed at most this often.
 pub(crate) const DIRTY_EVERY: SignedDuration = SignedDuration::from_secs(30);
+/// A folder of which announcements went missing is followed this often.
+pub(crate) const WATCHED_EVERY: SignedDuration = SignedDuration::from_mins(1);
 /// A quiet folder is followed this often.
 pub(crate) const QUIET_EVERY: SignedDuration = SignedDuration::from_mins(5);
 /// The sweep over received dates runs this often.
@@ -32,8 +35,14 @@ const PAGE: u32 = 1000;
 pub(crate) fn next_round(folder: &Folder) -> Option<Timestamp> {
     let last =
         folder.last_delta_at.filter(|_| folder.crawled_at.is_some() && folder.resume_link.is_none())?;
-    let wait = if folder.dirty_since.is_some() { DIRTY_EVERY } else { QUIET_EVERY };
-    Some(last + wait)
+    let watched = folder.watched_until.is_some_and(|until| last < until);
+    Some(
+        last + match folder.dirty_since {
+            Some(_) => DIRTY_EVERY,
+            None if watched => WATCHED_EVERY,
+            None => QUIET_EVERY,
+        },
+    )
 }
 
 impl Engine {
@@ -67,7 +76,8 @@ impl Engine {
                     // The folder itself is gone, perhaps made anew under the same name.
                     let unit = Unit::new()
                         .with(folders::forget_track(folder.id))
-                        .with(folders::forget_graph_id(folder.id));
+                        .with(folders::forget_graph_id(folder.id))
+                        .with(subscriptions::record_ended(folder.id, self.now()));
                     self.store().commit(unit).await?;
                     return Err(JobError::Graph(error));
                 }
@@ -117,7 +127,7 @@ impl Engine {
         let known = postroom_store::messages::list_known(&self.store().db, mailbox.id, &dateless).await?;
         let mut taken = Vec::with_capacity(heard.len());
         for mut h in heard {
-            if h.received_at.is_none() && !known.contains(h.graph_id) {
+            if h.received_at.is_none() && !known.contains_key(h.graph_id) {
                 match lane.message_meta(h.graph_id).await {
                     Ok(meta) => h.received_at = meta.received_at,
                     Err(error) if error.kind() == GraphErrorKind::Gone => continue,
@@ -204,13 +214,18 @@ mod tests {
             last_notification_at: None,
             last_delta_at: Some(at(last)),
             last_sweep_at: None,
+            watched_until: None,
         }
     }
 
     #[test]
-    fn a_dirty_folder_is_followed_after_half_a_minute_and_a_quiet_one_after_five() {
+    fn a_dirty_folder_is_followed_after_half_a_minute_a_watched_one_after_one_and_a_quiet_one_after_five() {
         assert_eq!(next_round(&folder(100, true)), Timestamp::from_second(130).ok());
         assert_eq!(next_round(&folder(100, false)), Timestamp::from_second(400).ok());
+        let watched =
+            |until| Folder { watched_until: Timestamp::from_second(until).ok(), ..folder(100, false) };
+        assert_eq!(next_round(&watched(101)), Timestamp::from_second(160).ok());
+        assert_eq!(next_round(&watched(100)), Timestamp::from_second(400).ok());
     }
 
     #[test]

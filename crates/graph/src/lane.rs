@@ -147,6 +147,12 @@ impl Lane {
         }
     }
 
+    pub(crate) fn end_rest(&self) {
+        let mut state = self.lock();
+        state.end_rest();
+        state.wake();
+    }
+
     pub(crate) fn view(&self) -> LaneView {
         self.lock().view(self.clock.now())
     }

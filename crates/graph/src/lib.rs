@@ -7,6 +7,7 @@
 //! Nothing here spawns a task or reads a clock: time and randomness come in,
 //! waiting is tokio's, so everything runs in virtual time.
 
+mod afterwards;
 mod answer;
 mod call;
 mod client;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
-use serde_json::json;
 
 use crate::{
     call::{Call, encoded},
@@ -88,15 +87,6 @@ impl Mailbox {
         parsed(Operation::MessageMeta, &body)
     }
 
-    /// Sets the read flag. Safe to repeat.
-    ///
-    /// # Errors
-    /// See [`GraphErrorKind`](crate::GraphErrorKind).
-    pub async fn mark_read(&self, id: &str) -> Result<(), GraphError> {
-        let call = Call::patch(Operation::MarkRead, self.at(&format!("/messages/{}", encoded(id))));
-        self.call(Priority::MarkRead, call.json(&json!({ "isRead": true }))).await.map(drop)
-    }
-
     /// A folder by its id or well-known name (`inbox`).
     ///
     /// # Errors
@@ -111,6 +101,12 @@ impl Mailbox {
     /// How the mailbox's lane stands, for status pages and metrics.
     pub fn lane(&self) -> LaneView {
         self.lane.view()
+    }
+
+    /// Ends a rest after failures or for want of access, so that the next request tries anew.
+    /// What Microsoft asked for stands.
+    pub fn end_rest(&self) {
+        self.lane.end_rest();
     }
 
     pub(crate) fn at(&self, path: &str) -> http::Uri {

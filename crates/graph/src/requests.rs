@@ -37,6 +37,14 @@ operations! {
     MessageMeta = "message_meta",
     /// Setting the read flag.
     MarkRead = "mark_read",
+    /// Reading and setting the categories.
+    Categorize = "categorize",
+    /// A message moved to another folder.
+    Move = "move",
+    /// A folder looked for by its display name.
+    FindFolder = "find_folder",
+    /// A folder made.
+    CreateFolder = "create_folder",
     /// A folder by name or id.
     Folder = "folder",
     /// A page of a folder's changes.
@@ -57,8 +65,6 @@ operations! {
     CreateSubscription = "create_subscription",
     /// A subscription's end moved.
     RenewSubscription = "renew_subscription",
-    /// A subscription's access confirmed.
-    ReauthorizeSubscription = "reauthorize_subscription",
     /// A subscription by id.
     FindSubscription = "find_subscription",
     /// A page of all subscriptions.
@@ -85,7 +91,6 @@ impl Operation {
             self,
             Self::CreateSubscription
                 | Self::RenewSubscription
-                | Self::ReauthorizeSubscription
                 | Self::FindSubscription
                 | Self::ListSubscriptions
                 | Self::DeleteSubscription

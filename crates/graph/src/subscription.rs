@@ -4,7 +4,7 @@
 //! that no mailbox waits for them; a subscription that is not there any more counts
 //! as removed. <https://learn.microsoft.com/en-us/graph/api/resources/subscription>
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::json;
@@ -75,18 +75,9 @@ impl Graph {
     /// # Errors
     /// `Gone` when it has ended already; else see [`GraphErrorKind`].
     pub async fn renew_subscription(&self, id: &str, expires: Timestamp) -> Result<Subscription, GraphError> {
-        let call = Call::patch(Operation::RenewSubscription, self.subscription(id, ""))
+        let call = Call::patch(Operation::RenewSubscription, self.subscription(id))
             .json(&json!({ "expirationDateTime": seconds(expires) }));
         parsed(Operation::RenewSubscription, &self.call_shared(call).await?)
-    }
-
-    /// Confirms a subscription's access, after Graph asked for it; its end stays.
-    ///
-    /// # Errors
-    /// `Gone` when it has ended already; else see [`GraphErrorKind`].
-    pub async fn reauthorize_subscription(&self, id: &str) -> Result<(), GraphError> {
-        let target = self.subscription(id, "/reauthorize");
-        self.call_shared(Call::post(Operation::ReauthorizeSubscription, target)).await.map(drop)
     }
 
     /// A subscription by its id.
@@ -94,7 +85,7 @@ impl Graph {
     /// # Errors
     /// See [`GraphErrorKind`].
     pub async fn find_subscription(&self, id: &str) -> Result<Option<Subscription>, GraphError> {
-        let call = Call::get(Operation::FindSubscription, self.subscription(id, ""));
+        let call = Call::get(Operation::FindSubscription, self.subscription(id));
         match self.call_shared(call).await {
             Ok(body) => parsed(Operation::FindSubscription, &body).map(Some),
             Err(error) if error.kind() == GraphErrorKind::Gone => Ok(None),
@@ -131,16 +122,42 @@ impl Graph {
     /// # Errors
     /// See [`GraphErrorKind`].
     pub async fn delete_subscription(&self, id: &str) -> Result<(), GraphError> {
-        let call = Call::delete(Operation::DeleteSubscription, self.subscription(id, ""));
+        let call = Call::delete(Operation::DeleteSubscription, self.subscription(id));
         match self.call_shared(call).await {
             Err(error) if error.kind() != GraphErrorKind::Gone => Err(error),
             _ => Ok(()),
         }
     }
 
-    fn subscription(&self, id: &str, rest: &str) -> http::Uri {
-        self.root().at(&format!("/subscriptions/{}{rest}", encoded(id)))
+    fn subscription(&self, id: &str) -> http::Uri {
+        self.root().at(&format!("/subscriptions/{}", encoded(id)))
     }
+}
+
+impl GraphError {
+    /// The subscription that stands in the way of a new one for the same resource
+    /// (409 "Subscription Id … already exists for the requested combination").
+    pub fn existing_subscription(&self) -> Option<String> {
+        let answer = self.answer().filter(|answer| answer.status == 409)?;
+        answer.message.split_whitespace().find(|word| is_guid(word)).map(str::to_owned)
+    }
+
+    /// The longest life that Microsoft grants a subscription, if this refusal names it
+    /// (400 "Subscription expiration can only be 10070 minutes in the future").
+    pub fn longest_subscription(&self) -> Option<SignedDuration> {
+        let answer = self.answer().filter(|answer| answer.status == 400)?;
+        let (_, after) = answer.message.split_once("expiration can only be ")?;
+        let minutes: i64 = after.split_whitespace().next()?.parse().ok().filter(|minutes| *minutes > 0)?;
+        Some(SignedDuration::from_mins(minutes))
+    }
+}
+
+fn is_guid(word: &str) -> bool {
+    word.len() == 36
+        && word.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
 }
 
 #[cfg(test)]
@@ -210,13 +227,36 @@ mod tests {
     async fn a_mailbox_that_may_not_be_watched_does_not_stop_the_others() {
         let (graph, _) = graph(|request: http::Request<bytes::Bytes>| async move {
             let forbidden = request.body().windows(1).any(|_| true);
-            Ok(if forbidden { refusal(403, "ExtensionError") } else { answer(204, "") })
+            Ok(if forbidden { refusal(403, "ExtensionError") } else { answer(200, ONE) })
         });
         for _ in 0..20 {
             let refused = graph.create_subscription(&new()).await.err().unwrap();
             assert_eq!(refused.kind(), GraphErrorKind::OutOfScope);
         }
-        assert!(graph.reauthorize_subscription("S1").await.is_ok());
+        assert!(graph.find_subscription("S1").await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stands_in_the_way_is_read_from_the_refusal() {
+        let refused = |status, message: &'static str| async move {
+            let (graph, _) = graph(move |_| async move {
+                let body = json!({ "error": { "code": "ExtensionError", "message": message } });
+                Ok(answer(status, body.to_string()))
+            });
+            graph.create_subscription(&new()).await.err().unwrap()
+        };
+        let exists = "Subscription Id 7d3bd9a7-2e7b-4f8a-9a0f-3f8d2f1d0c55 already exists for the requested combination";
+        let error = refused(409, exists).await;
+        assert_eq!(error.existing_subscription().as_deref(), Some("7d3bd9a7-2e7b-4f8a-9a0f-3f8d2f1d0c55"));
+        assert_eq!(error.longest_subscription(), None);
+        let long = "Subscription expiration can only be 4230 minutes in the future.";
+        assert_eq!(refused(400, long).await.longest_subscription(), Some(SignedDuration::from_mins(4230)));
+        for (status, message) in
+            [(409, "Conflict"), (400, "expiration can only be many minutes"), (500, long)]
+        {
+            let error = refused(status, message).await;
+            assert_eq!((error.existing_subscription(), error.longest_subscription()), (None, None));
+        }
     }
 
     #[tokio::test(start_paused = true)]

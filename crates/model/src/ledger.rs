@@ -87,6 +87,8 @@ words! {
         TooManyTries = "too_many_tries",
         /// Its stored bytes can't be opened.
         CannotOpen = "cannot_open",
+        /// A person opened it in the mailbox first, and the mailbox is set to leave such mails to them.
+        OpenedByPerson = "opened_by_person",
         /// The mailbox is set to leave mails untouched.
         LeftUntouched = "left_untouched",
         /// Done as asked.

@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     EmailAddress, Timestamp,
-    mailbox::{AfterTaking, TakeFrom},
+    mailbox::{AfterTaking, Opened, TakeFrom},
     user::Role,
     words::words,
 };
@@ -209,6 +209,8 @@ pub struct Mailbox {
     pub take_from: TakeFrom,
     /// What is done to a mail in the mailbox once it is stored.
     pub after_taking: AfterTaking,
+    /// What becomes of a mail that a person opened before it was taken.
+    pub opened: Opened,
 }
 
 /// An inbound route.
@@ -268,7 +270,7 @@ items! {
     Queue by name: alerting_timeout, members, wrap_up_codes;
     Integration by name: kind, token_endpoint, client_id, cloud, graph_url, credentials;
     Domain by name: kind, integration;
-    Mailbox by address: integration, folders, take_from, after_taking;
+    Mailbox by address: integration, folders, take_from, after_taking, opened;
     Route by address: queue, skills, language, priority, from_name;
 }
 

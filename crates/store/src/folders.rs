@@ -32,6 +32,8 @@ pub struct Folder {
     pub last_delta_at: Option<Timestamp>,
     /// When the sweep last ended well.
     pub last_sweep_at: Option<Timestamp>,
+    /// Until when it is followed more closely, because announcements went missing.
+    pub watched_until: Option<Timestamp>,
 }
 
 fn read(row: Row) -> Result<Folder, DbError> {
@@ -49,6 +51,7 @@ fn read(row: Row) -> Result<Folder, DbError> {
         last_notification_at: c.next()?,
         last_delta_at: c.next()?,
         last_sweep_at: c.next()?,
+        watched_until: c.next()?,
     })
 }
 
@@ -56,7 +59,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, mailbox_id, name, graph_id, delta_link, resume_link, crawled_at, older_count, \
-             dirty_since, last_notification_at, last_delta_at, last_sweep_at FROM folders ",
+             dirty_since, last_notification_at, last_delta_at, last_sweep_at, watched_until FROM folders ",
             $rest
         )
     };
@@ -145,4 +148,19 @@ pub fn record_sweep(id: FolderId, at: Timestamp) -> Stmt {
 /// Forgets the folder's id in Microsoft Graph: it is looked up by name again.
 pub fn forget_graph_id(id: FolderId) -> Stmt {
     Stmt::new("UPDATE folders SET graph_id = NULL WHERE id = $1", args![id])
+}
+
+/// The folder is followed more closely until then.
+pub fn record_watched(id: FolderId, until: Timestamp) -> Stmt {
+    Stmt::new("UPDATE folders SET watched_until = $2 WHERE id = $1", args![id, until])
+}
+
+/// Every track of a mailbox is forgotten and every name looked up again: all its
+/// folders are read from their beginning at once.
+pub fn forget_tracks_of(mailbox: MailboxId, at: Timestamp) -> Stmt {
+    Stmt::new(
+        "UPDATE folders SET delta_link = NULL, resume_link = NULL, graph_id = NULL, last_sweep_at = NULL, \
+         dirty_since = COALESCE(dirty_since, $2), last_delta_at = NULL WHERE mailbox_id = $1",
+        args![mailbox, at],
+    )
 }

@@ -48,6 +48,7 @@ use crate::{blobs::Blobs, db::Migration, seal::Keys, signals::Signals};
 pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "main_job", sql: include_str!("../migrations/0001_main_job.sql") },
     Migration { number: 2, name: "thread_heads", sql: include_str!("../migrations/0002_thread_heads.sql") },
+    Migration { number: 3, name: "self_healing", sql: include_str!("../migrations/0003_self_healing.sql") },
 ];
 
 /// The channel on which PostgreSQL tells other nodes what changed.

@@ -2,7 +2,7 @@
 
 use postroom_model::{
     IntegrationId, MailboxId, Timestamp,
-    mailbox::{AfterTaking, MailboxHealth},
+    mailbox::{AfterTaking, MailboxHealth, Opened},
 };
 
 use crate::{Db, DbError, Row, Stmt, args, parse};
@@ -20,6 +20,8 @@ pub struct Mailbox {
     pub take_from: Option<Timestamp>,
     /// What is done to a mail in the mailbox once it is stored.
     pub after_taking: AfterTaking,
+    /// What becomes of a mail that a person opened before it was taken.
+    pub opened: Opened,
     /// When it was first connected.
     pub activated_at: Option<Timestamp>,
     /// How it is.
@@ -28,6 +30,10 @@ pub struct Mailbox {
     pub health_detail: Option<String>,
     /// Since when it is so.
     pub health_at: Option<Timestamp>,
+    /// Since when somebody paused it.
+    pub paused_at: Option<Timestamp>,
+    /// When somebody asked for everything to be looked at anew; nothing once it is under way.
+    pub resync_asked_at: Option<Timestamp>,
 }
 
 impl Mailbox {
@@ -41,8 +47,8 @@ impl Mailbox {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, integration_id, address, take_from, after_taking, activated_at, health, \
-             health_detail, health_at FROM mailboxes ",
+            "SELECT id, integration_id, address, take_from, after_taking, opened, activated_at, health, \
+             health_detail, health_at, paused_at, resync_asked_at FROM mailboxes ",
             $rest
         )
     };
@@ -56,10 +62,13 @@ fn read(row: Row) -> Result<Mailbox, DbError> {
         address: c.next()?,
         take_from: c.next()?,
         after_taking: parse(&c.next::<String>()?)?,
+        opened: parse(&c.next::<String>()?)?,
         activated_at: c.next()?,
         health: parse(&c.next::<String>()?)?,
         health_detail: c.next()?,
         health_at: c.next()?,
+        paused_at: c.next()?,
+        resync_asked_at: c.next()?,
     })
 }
 
@@ -95,4 +104,29 @@ pub fn record_health(id: MailboxId, health: MailboxHealth, detail: Option<&str>,
         args![id, health.as_str(), detail, at, detail.unwrap_or("")],
     )
     .expect_one()
+}
+
+/// The mailbox is left alone from now on; lost if it is paused already.
+pub fn record_paused(id: MailboxId, at: Timestamp) -> Stmt {
+    Stmt::new("UPDATE mailboxes SET paused_at = $2 WHERE id = $1 AND paused_at IS NULL", args![id, at])
+        .expect_one()
+}
+
+/// The mailbox is followed again; lost if it is not paused.
+pub fn record_resumed(id: MailboxId) -> Stmt {
+    Stmt::new("UPDATE mailboxes SET paused_at = NULL WHERE id = $1 AND paused_at IS NOT NULL", args![id])
+        .expect_one()
+}
+
+/// Somebody asks for everything of the mailbox to be looked at anew.
+pub fn record_resync_asked(id: MailboxId, at: Timestamp) -> Stmt {
+    Stmt::new("UPDATE mailboxes SET resync_asked_at = $2 WHERE id = $1", args![id, at])
+}
+
+/// What was asked for at `asked` is under way; a later wish stands.
+pub fn record_resync_begun(id: MailboxId, asked: Timestamp) -> Stmt {
+    Stmt::new(
+        "UPDATE mailboxes SET resync_asked_at = NULL WHERE id = $1 AND resync_asked_at = $2",
+        args![id, asked],
+    )
 }

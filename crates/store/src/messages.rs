@@ -4,7 +4,7 @@
 //! mail loses the race and changes nothing. Every change of state is guarded by
 //! the state it starts from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use postroom_model::{
     BlobId, ConversationId, EmailAddress, FolderId, MailboxId, MessageId, Timestamp,
@@ -39,8 +39,8 @@ pub struct Message {
     pub stored_at: Option<Timestamp>,
     /// When it entered its queue.
     pub queued_at: Option<Timestamp>,
-    /// When its read flag was set.
-    pub marked_read_at: Option<Timestamp>,
+    /// When the mailbox was told that it is taken: its read flag set, its category, its folder.
+    pub touched_at: Option<Timestamp>,
     /// SHA-256 of its bytes.
     pub sha256: Option<Vec<u8>>,
     /// How many bytes it has.
@@ -70,7 +70,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, mailbox_id, folder_id, graph_id, state, reason, detail, seen_at, received_at, \
-             stored_at, queued_at, marked_read_at, sha256, size, internet_message_id, from_address, \
+             stored_at, queued_at, touched_at, sha256, size, internet_message_id, from_address, \
              from_name, subject, automatic, conversation_id FROM messages ",
             $rest
         )
@@ -91,7 +91,7 @@ fn read(row: Row) -> Result<Message, DbError> {
         received_at: c.next()?,
         stored_at: c.next()?,
         queued_at: c.next()?,
-        marked_read_at: c.next()?,
+        touched_at: c.next()?,
         sha256: c.next()?,
         size: c.next()?,
         internet_message_id: c.next()?,
@@ -125,8 +125,9 @@ pub struct SeenMessage {
 /// Makes the ledger row. The unit is lost if the mail has one already.
 pub fn insert_seen(seen: &SeenMessage) -> Stmt {
     Stmt::new(
-        "INSERT INTO messages (id, mailbox_id, folder_id, graph_id, state, reason, seen_at, received_at) \
-         VALUES ($1, $2, $3, $4, 'seen', $5, $6, $7) ON CONFLICT (mailbox_id, graph_id) DO NOTHING",
+        "INSERT INTO messages \
+         (id, mailbox_id, folder_id, graph_id, state, reason, seen_at, received_at, announced_at) \
+         VALUES ($1, $2, $3, $4, 'seen', $5, $6, $7, $8) ON CONFLICT (mailbox_id, graph_id) DO NOTHING",
         args![
             seen.id,
             seen.mailbox,
@@ -134,13 +135,14 @@ pub fn insert_seen(seen: &SeenMessage) -> Stmt {
             seen.graph_id.as_str(),
             seen.reason.as_str(),
             seen.seen_at,
-            seen.received_at
+            seen.received_at,
+            (seen.reason == Reason::Notified).then_some(seen.seen_at)
         ],
     )
     .expect_one()
 }
 
-/// Which of these immutable ids the ledger has already.
+/// Which of these immutable ids the ledger has already, and whether each was announced.
 ///
 /// # Errors
 /// When the engine can't be reached.
@@ -148,22 +150,62 @@ pub async fn list_known(
     db: &Db,
     mailbox: MailboxId,
     graph_ids: &[&str],
-) -> Result<BTreeSet<String>, DbError> {
-    let mut known = BTreeSet::new();
+) -> Result<BTreeMap<String, bool>, DbError> {
+    let mut known = BTreeMap::new();
     // Looked up one by one in one round: a list of unknown length would make
     // another statement of each length.
     let looked = graph_ids.iter().map(|graph_id| {
         db.query(Stmt::new(
-            "SELECT graph_id FROM messages WHERE mailbox_id = $1 AND graph_id = $2",
+            "SELECT graph_id, announced_at FROM messages WHERE mailbox_id = $1 AND graph_id = $2",
             args![mailbox, *graph_id],
         ))
     });
     for rows in futures_util::future::try_join_all(looked).await? {
         for row in rows {
-            known.insert(row.columns().next()?);
+            let mut c = row.columns();
+            known.insert(c.next()?, c.next::<Option<Timestamp>>()?.is_some());
         }
     }
     Ok(known)
+}
+
+/// Microsoft announced a mail that was found before.
+pub fn record_announced(mailbox: MailboxId, graph_id: &str, at: Timestamp) -> Stmt {
+    Stmt::new(
+        "UPDATE messages SET announced_at = $3 WHERE mailbox_id = $1 AND graph_id = $2 AND announced_at IS NULL",
+        args![mailbox, graph_id, at],
+    )
+}
+
+/// Mails of a folder that nobody announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unannounced {
+    /// How many.
+    pub count: i64,
+    /// When the first of them arrived.
+    pub first_received_at: Timestamp,
+}
+
+/// The mails of a folder that arrived at `since` or later, were found at `until` or
+/// earlier, and were never announced; nothing if there is none.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn find_unannounced(
+    db: &Db,
+    folder: FolderId,
+    since: Timestamp,
+    until: Timestamp,
+) -> Result<Option<Unannounced>, DbError> {
+    let stmt = Stmt::new(
+        "SELECT COUNT(*), MIN(received_at) FROM messages \
+         WHERE folder_id = $1 AND announced_at IS NULL AND received_at >= $2 AND seen_at <= $3",
+        args![folder, since, until],
+    );
+    let Some(row) = db.query_opt(stmt).await? else { return Ok(None) };
+    let mut c = row.columns();
+    let (count, first): (i64, Option<Timestamp>) = (c.next()?, c.next()?);
+    Ok(first.map(|first_received_at| Unannounced { count, first_received_at }))
 }
 
 /// Adds the arrival time that Microsoft gives, where it was not known yet.
@@ -249,12 +291,9 @@ pub fn record_routed(id: MessageId, conversation: ConversationId, reason: Reason
     .expect_one()
 }
 
-/// The mailbox shows the mail as read.
-pub fn record_marked_read(id: MessageId, at: Timestamp) -> Stmt {
-    Stmt::new(
-        "UPDATE messages SET marked_read_at = $2 WHERE id = $1 AND marked_read_at IS NULL",
-        args![id, at],
-    )
+/// The mailbox shows that the mail is taken.
+pub fn record_touched(id: MessageId, at: Timestamp) -> Stmt {
+    Stmt::new("UPDATE messages SET touched_at = $2 WHERE id = $1 AND touched_at IS NULL", args![id, at])
 }
 
 /// One row, if it is there.

@@ -29,13 +29,20 @@ pub struct Subscription {
     pub created_at: Timestamp,
     /// When it was last created or renewed.
     pub renewed_at: Option<Timestamp>,
+    /// The public address under which it was made, without a path.
+    pub public_url: String,
+    /// When Microsoft last said that it stands.
+    pub checked_at: Option<Timestamp>,
+    /// Since when Microsoft wants it renewed.
+    pub due_at: Option<Timestamp>,
 }
 
 macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT s.id, s.folder_id, f.mailbox_id, s.path, s.client_state_hash, s.graph_id, s.expires_at, \
-             s.created_at, s.renewed_at FROM subscriptions s JOIN folders f ON f.id = s.folder_id ",
+             s.created_at, s.renewed_at, s.public_url, s.checked_at, s.due_at \
+             FROM subscriptions s JOIN folders f ON f.id = s.folder_id ",
             $rest
         )
     };
@@ -53,6 +60,9 @@ fn read(row: Row) -> Result<Subscription, DbError> {
         expires_at: c.next()?,
         created_at: c.next()?,
         renewed_at: c.next()?,
+        public_url: c.next()?,
+        checked_at: c.next()?,
+        due_at: c.next()?,
     })
 }
 
@@ -83,26 +93,45 @@ pub async fn list_of_folder(db: &Db, folder: FolderId) -> Result<Vec<Subscriptio
     db.query(stmt).await?.into_iter().map(read).collect()
 }
 
+/// A subscription that Microsoft is to be asked for.
+#[derive(Debug, Clone)]
+pub struct Prepared<'a> {
+    /// Our id.
+    pub id: SubscriptionId,
+    /// The folder.
+    pub folder: FolderId,
+    /// The last part of its notification URL.
+    pub path: &'a str,
+    /// SHA-256 of its client state.
+    pub client_state_hash: &'a [u8],
+    /// The public address under which it is made, without a path.
+    pub public_url: &'a str,
+}
+
 /// Prepares a subscription, before Microsoft is asked for it.
-pub fn insert(
-    id: SubscriptionId,
-    folder: FolderId,
-    path: &str,
-    client_state_hash: &[u8],
-    at: Timestamp,
-) -> Stmt {
+pub fn insert(prepared: &Prepared<'_>, at: Timestamp) -> Stmt {
+    let Prepared { id, folder, path, client_state_hash, public_url } = *prepared;
     Stmt::new(
-        "INSERT INTO subscriptions (id, folder_id, path, client_state_hash, created_at) \
-         VALUES ($1, $2, $3, $4, $5)",
-        args![id, folder, path, client_state_hash, at],
+        "INSERT INTO subscriptions (id, folder_id, path, client_state_hash, public_url, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        args![id, folder, path, client_state_hash, public_url, at],
     )
 }
 
 /// Microsoft made it, or renewed it.
 pub fn record_granted(id: SubscriptionId, graph_id: &str, expires_at: Timestamp, at: Timestamp) -> Stmt {
     Stmt::new(
-        "UPDATE subscriptions SET graph_id = $2, expires_at = $3, renewed_at = $4 WHERE id = $1",
+        "UPDATE subscriptions SET graph_id = $2, expires_at = $3, renewed_at = $4, checked_at = $4, \
+         due_at = NULL WHERE id = $1",
         args![id, graph_id, expires_at, at],
+    )
+}
+
+/// Microsoft said that it stands, and until when.
+pub fn record_checked(id: SubscriptionId, expires_at: Timestamp, at: Timestamp) -> Stmt {
+    Stmt::new(
+        "UPDATE subscriptions SET expires_at = $2, checked_at = $3 WHERE id = $1",
+        args![id, expires_at, at],
     )
 }
 
@@ -111,7 +140,20 @@ pub fn delete(id: SubscriptionId) -> Stmt {
     Stmt::new("DELETE FROM subscriptions WHERE id = $1", args![id])
 }
 
-/// Microsoft asks for a renewal: it is due at once.
+/// Microsoft said something about it that a renewal answers: it is due at once.
 pub fn record_due(id: SubscriptionId, at: Timestamp) -> Stmt {
-    Stmt::new("UPDATE subscriptions SET expires_at = $2 WHERE id = $1", args![id, at])
+    Stmt::new("UPDATE subscriptions SET due_at = $2 WHERE id = $1", args![id, at])
+}
+
+/// The folder is another one now, whatever its name: what was made for the former has ended.
+pub fn record_ended(folder: FolderId, at: Timestamp) -> Stmt {
+    Stmt::new("UPDATE subscriptions SET expires_at = $2 WHERE folder_id = $1", args![folder, at])
+}
+
+/// Every subscription of a mailbox is to be made anew.
+pub fn record_all_ended(mailbox: MailboxId, at: Timestamp) -> Stmt {
+    Stmt::new(
+        "UPDATE subscriptions SET expires_at = $2 WHERE folder_id IN (SELECT id FROM folders WHERE mailbox_id = $1)",
+        args![mailbox, at],
+    )
 }

@@ -70,6 +70,6 @@ fn line(message: &Message, mailbox: &str) -> Value {
         "conversation_id": message.conversation,
         "received_at": message.arrived_at(),
         "queued_at": message.queued_at,
-        "marked_read": message.marked_read_at.is_some(),
+        "touched": message.touched_at.is_some(),
     })
 }

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use postroom_graph::Cloud;
-use postroom_model::user::Role;
+use postroom_model::{mailbox::AfterTaking, user::Role};
 
 use super::{
-    document::{Document, Integration, Queue, Route, User},
+    document::{Document, Integration, Mailbox, Queue, Route, User},
     problem::{Place, Problems, closest},
     read::Located,
-    values::{Address, DomainName, Language, Name, Word},
+    values::{Address, Afterwards, DomainName, Language, Name, Word},
 };
 
 /// So many names that could have been meant are listed at most.
@@ -162,6 +162,7 @@ fn check_integration(integration: &Integration, problems: &mut Problems) {
     once("credential", credentials.filter_map(|credential| credential.name.as_ref()), problems);
     for mailbox in list(&integration.mailboxes) {
         once("folder", mailbox.folders.iter().flat_map(|list| &list.0), problems);
+        check_after_taking(mailbox, problems);
     }
     let Some(endpoint) = &integration.token_endpoint else { return };
     let cloud = integration.cloud.as_ref().map_or(Cloud::Global, |cloud| cloud.value.0);
@@ -176,6 +177,23 @@ fn check_integration(integration: &Integration, problems: &mut Problems) {
                 other.as_str(),
                 cloud.as_str()
             ),
+        );
+    }
+}
+
+/// What was taken must not come to a folder from which it would be taken.
+fn check_after_taking(mailbox: &Mailbox, problems: &mut Problems) {
+    let Some(Located { value: Afterwards(AfterTaking::Move(to)), at }) = &mailbox.after_taking else {
+        return;
+    };
+    let watched = |name: &str| match &mailbox.folders {
+        Some(list) => list.0.iter().any(|folder| folder.value.0.eq_ignore_ascii_case(name)),
+        None => name.eq_ignore_ascii_case("inbox"),
+    };
+    if watched(to) {
+        problems.add(
+            *at,
+            format!("mails are taken from \"{to}\" and can't be moved there afterwards; name another folder"),
         );
     }
 }

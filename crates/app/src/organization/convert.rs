@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::SignedDuration;
 use postroom_graph::Cloud;
 use postroom_model::{
-    mailbox::{AfterTaking, TakeFrom},
+    mailbox::{AfterTaking, Opened, TakeFrom},
     organization::{Credential, Domain, Integration, Mailbox, Organization, Queue, Route, Skill, User},
 };
 
@@ -95,7 +95,8 @@ fn mailbox(from: &document::Mailbox, integration: &str) -> Option<Mailbox> {
             .as_ref()
             .map_or_else(|| BTreeSet::from(["inbox".to_owned()]), |list| list.0.iter().map(text).collect()),
         take_from: from.take_from.as_ref().map_or(TakeFrom::Activation, |start| start.value.0),
-        after_taking: from.after_taking.as_ref().map_or(AfterTaking::MarkRead, |word| word.value.0),
+        after_taking: from.after_taking.as_ref().map_or(AfterTaking::MarkRead, |what| what.value.0.clone()),
+        opened: from.opened.as_ref().map_or(Opened::Take, |word| word.value.0),
     })
 }
 

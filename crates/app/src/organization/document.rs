@@ -2,7 +2,7 @@
 //! --schema` prints and what editors show.
 
 use postroom_model::{
-    mailbox::AfterTaking,
+    mailbox::Opened,
     organization::{DomainKind, IntegrationKind},
     user::Role,
 };
@@ -10,8 +10,8 @@ use postroom_model::{
 use super::{
     read::{AtLeastOne, Located, Named, record},
     values::{
-        Address, AlertingTimeout, Capacity, ClientId, CloudWord, Day, DomainName, GraphUrl, Language, Name,
-        Priority, Proficiency, SecretReference, Start, TokenEndpoint, Word,
+        Address, Afterwards, AlertingTimeout, Capacity, ClientId, CloudWord, Day, DomainName, GraphUrl,
+        Language, Name, Priority, Proficiency, SecretReference, Start, TokenEndpoint, Word,
     },
 };
 
@@ -103,8 +103,10 @@ record! {
         folders: AtLeastOne<Located<Name>>,
         /// From when on mails are taken: `activation` (the moment it is first connected), which is the default, or a date.
         take_from: Located<Start>,
-        /// What is done to a mail in the mailbox once it is stored; `mark-read` where it is left out.
-        after_taking: Located<Word<AfterTaking>>,
+        /// What is done to a mail in the mailbox once it is stored: `mark-read` (where it is left out), `nothing`, `category:NAME` or `move:FOLDER` (a well-known name, or a path such as `Inbox/Done`).
+        after_taking: Located<Afterwards>,
+        /// What becomes of mails that a person opened before they were taken: `take` (where it is left out), or `leave`, which costs one more request for each mail.
+        opened: Located<Word<Opened>>,
     }
 }
 

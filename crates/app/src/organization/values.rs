@@ -14,7 +14,7 @@ use super::read::Scalar;
 
 pub(super) use address::{GraphUrl, TokenEndpoint};
 pub(super) use time::{AlertingTimeout, Day, Start};
-pub(super) use word::{CloudWord, Word};
+pub(super) use word::{Afterwards, CloudWord, Word};
 
 /// Gives a value its schema, written out where it is used.
 macro_rules! schema {

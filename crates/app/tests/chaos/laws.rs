@@ -57,7 +57,7 @@ pub(crate) async fn judge(world: &World, delivered: &[Delivered]) -> anyhow::Res
         if row.sha256.as_deref() != Some(digest(&SHA256, mail.mime.as_bytes()).as_ref()) {
             wrong.push("has other bytes".to_owned());
         }
-        if row.marked_read_at.is_none() {
+        if row.touched_at.is_none() {
             wrong.push("is not recorded as marked read".to_owned());
         }
         for step in [Step::Seen, Step::Stored, Step::AfterTaking, Step::Parsed, Step::Threaded] {

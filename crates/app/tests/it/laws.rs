@@ -50,7 +50,7 @@ pub(crate) async fn assert_taken_once(world: &World, delivered: &[Delivered]) ->
         ensure!(row.state == MessageState::Routed, "{} stands in {} ({})", row.id, row.state, row.reason);
         let sha256 = digest(&SHA256, &mail.mime);
         ensure!(row.sha256.as_deref() == Some(sha256.as_ref()), "{} has other bytes", row.id);
-        ensure!(row.marked_read_at.is_some(), "{} is not recorded as marked read", row.id);
+        ensure!(row.touched_at.is_some(), "{} is not recorded as marked read", row.id);
         let story = trace::list_of_message(world.db(), row.id).await?;
         for step in [Step::Seen, Step::Stored, Step::AfterTaking, Step::Parsed, Step::Threaded] {
             let times = story.iter().filter(|entry| entry.step == step).count();

@@ -215,6 +215,11 @@ impl State {
         Standing { rests_until, broken: self.opened > 0 }
     }
 
+    /// Ends a rest that is our own caution.
+    pub(super) fn end_rest(&mut self) {
+        self.rest = self.rest.filter(|rest| !matches!(rest.reason, ParkReason::Outage | ParkReason::ShutOut));
+    }
+
     pub(super) fn view(&mut self, now: Timestamp) -> LaneView {
         self.settle(now);
         let broke = self.broke_until().map(|until| Parked { until, reason: ParkReason::Budget });

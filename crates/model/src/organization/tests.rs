@@ -60,6 +60,7 @@ fn mailbox(local: &str) -> Mailbox {
         folders: BTreeSet::from(["inbox".to_owned()]),
         take_from: TakeFrom::Activation,
         after_taking: AfterTaking::MarkRead,
+        opened: Opened::Take,
     }
 }
 

@@ -168,7 +168,7 @@ async fn read_domains(db: &Db, found: &mut Present) -> Result<(), DbError> {
 
 async fn read_mailboxes(db: &Db, found: &mut Present) -> Result<(), DbError> {
     let mut folders = list_by_owner::<String>(db, "SELECT mailbox_id, name FROM folders").await?;
-    let sql = "SELECT m.id, m.address, m.position, i.name, m.take_from, m.after_taking FROM mailboxes m \
+    let sql = "SELECT m.id, m.address, m.position, i.name, m.take_from, m.after_taking, m.opened FROM mailboxes m \
                JOIN integrations i ON i.id = m.integration_id ORDER BY m.position, m.id";
     for (id, address, mut c) in list_places(db, Kind::Mailbox, sql, found).await? {
         found.organization.mailboxes.push(Mailbox {
@@ -176,6 +176,7 @@ async fn read_mailboxes(db: &Db, found: &mut Present) -> Result<(), DbError> {
             integration: c.next()?,
             take_from: c.next::<Option<Timestamp>>()?.map_or(TakeFrom::Activation, TakeFrom::Date),
             after_taking: parse(&c.next::<String>()?)?,
+            opened: parse(&c.next::<String>()?)?,
             folders: folders.remove(&id).unwrap_or_default().into_iter().collect(),
         });
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::SignedDuration;
 use postroom_model::{
     Entropy, Timestamp,
-    mailbox::{AfterTaking, TakeFrom},
+    mailbox::{AfterTaking, Opened, TakeFrom},
     organization::{
         Credential, Domain, DomainKind, Integration, IntegrationKind, Mailbox, Plan, Queue, Route, Skill,
         Step, User, Uses, list_unnamed, plan,
@@ -59,6 +59,7 @@ fn contoso() -> Organization {
         folders: BTreeSet::from(["archive".to_owned(), "inbox".to_owned()]),
         take_from,
         after_taking: AfterTaking::MarkRead,
+        opened: Opened::Take,
     };
     let route = |local: &str, queue: &str, skills: &[&str]| Route {
         address: format!("{local}@contoso.example").parse().unwrap(),

@@ -4,13 +4,16 @@ use std::borrow::Cow;
 
 use postroom_graph::Cloud;
 use postroom_model::{
-    mailbox::AfterTaking,
+    mailbox::{AfterTaking, Opened},
     organization::{DomainKind, IntegrationKind},
     user::Role,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::super::{problem::closest, read::Scalar};
+use super::{
+    super::{problem::closest, read::Scalar},
+    schema,
+};
 
 /// A type that is one of a few words.
 pub(in super::super) trait Words: Copy {
@@ -72,9 +75,9 @@ macro_rules! words {
 }
 
 words! {
-    AfterTaking: "what can be done after taking";
     DomainKind: "a kind of domain";
     IntegrationKind: "a kind of integration";
+    Opened: "what can become of opened mails";
     Role: "a role";
 }
 
@@ -88,3 +91,19 @@ impl Words for Cloud {
         [Self::Global, Self::UsGov, Self::Dod, Self::China].map(|cloud| (cloud.as_str(), cloud)).to_vec()
     }
 }
+
+/// What is done to a mail after taking: a word, or a word and a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct Afterwards(pub(in super::super) AfterTaking);
+
+impl Scalar for Afterwards {
+    const WHAT: &'static str = "what is done after taking";
+
+    fn understand(text: &str) -> Result<Self, String> {
+        text.trim()
+            .parse()
+            .map(Self)
+            .map_err(|error: postroom_model::mailbox::UnknownAfterTaking| error.to_string())
+    }
+}
+schema!(Afterwards, { "type": "string", "pattern": "^(mark-read|nothing|category:.+|move:.+)$" });

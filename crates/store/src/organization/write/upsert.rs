@@ -73,17 +73,18 @@ pub(super) fn mailbox(id: Uuid, mailbox: &Mailbox, integration: Uuid, position: 
     };
     Stmt::new(
         "INSERT INTO mailboxes (id, integration_id, address, take_from, after_taking, position, health, \
-         health_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET \
-         integration_id = $2, take_from = $4, after_taking = $5, position = $6",
+         health_at, opened) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET \
+         integration_id = $2, take_from = $4, after_taking = $5, position = $6, opened = $9",
         args![
             id,
             integration,
             mailbox.address.as_str(),
             take_from,
-            mailbox.after_taking.as_str(),
+            mailbox.after_taking.to_string(),
             position,
             MailboxHealth::Connecting.as_str(),
-            now
+            now,
+            mailbox.opened.as_str()
         ],
     )
 }

@@ -1,0 +1,241 @@
+//! The loop of one mailbox: subscription, delta track and sweep of every folder,
+//! again and again.
+//!
+//! Started by `supervise` on the node that holds the mailbox's lease. It is the same
+//! code at the first connection, after a crash and after an outage. Rule kept: mails
+//! come by the delta query whatever becomes of the subscription (design invariant 3).
+
+use jiff::SignedDuration;
+use postroom_graph::{GraphErrorKind, Mailbox as Lane};
+use postroom_model::{MailboxId, Timestamp, mailbox::MailboxHealth};
+use postroom_store::{
+    DbError, Unit, feed::Topic, folders, folders::Folder, mailboxes, mailboxes::Mailbox, subscriptions,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Engine,
+    jobs::{JobError, Retry},
+    subscribe, sync,
+};
+
+/// After an error the loop waits this long, doubled each time.
+const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(2);
+/// The longest wait after errors.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(5);
+
+/// Something that failed and is tried again after growing waits.
+#[derive(Default)]
+struct Trouble {
+    times: u32,
+    /// Not before; nothing while it works.
+    again_at: Option<Timestamp>,
+    cause: String,
+}
+
+impl Trouble {
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.again_at.is_none_or(|at| at <= now)
+    }
+
+    fn note(&mut self, error: &JobError, now: Timestamp) -> Timestamp {
+        let wait = FIRST_WAIT.saturating_mul(1 << self.times.min(16)).min(LONGEST_WAIT);
+        let at = match error.retry() {
+            Retry::Park(Some(until)) => until,
+            _ => now + wait,
+        };
+        *self = Self { times: self.times + 1, again_at: Some(at), cause: cause(error) };
+        at
+    }
+}
+
+/// When the loop looks again.
+struct Next {
+    at: Timestamp,
+    /// Whether something announced brings it nearer.
+    hastened: bool,
+}
+
+impl Engine {
+    /// Follows the mailbox until `end`.
+    pub(crate) async fn run_mailbox(&self, id: MailboxId, end: CancellationToken) {
+        let hints = self.hints(id);
+        let (mut following, mut subscribing) = (Trouble::default(), Trouble::default());
+        loop {
+            let looked = self.now();
+            let next = match self.reconcile_mailbox(id, &mut subscribing).await {
+                Ok(Some(at)) => {
+                    following = Trouble::default();
+                    Next { at, hastened: true }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    let at = following.note(&error, self.now());
+                    tracing::warn!(mailbox.id = %id, error = %error, cause = following.cause, "Mailbox can't be followed");
+                    self.record_failure(id, &error, &following.cause).await;
+                    Next { at, hastened: false }
+                }
+            };
+            tokio::select! {
+                biased;
+                () = end.cancelled() => return,
+                () = hints.changed.notified() => continue,
+                () = hints.heard.notified(), if next.hastened => {}
+                () = self.sleep_until(next.at) => continue,
+            }
+            // The folder is dirty. More may be announced: one look for all of it is enough.
+            tokio::select! {
+                biased;
+                () = end.cancelled() => return,
+                () = hints.changed.notified() => {}
+                () = self.sleep_until(next.at.min(looked + sync::DIRTY_EVERY)) => {}
+            }
+        }
+    }
+
+    /// Brings subscription and delta track of every folder to where they should be.
+    /// Gives the time of the next look, or nothing if the mailbox is gone.
+    async fn reconcile_mailbox(
+        &self,
+        id: MailboxId,
+        subscribing: &mut Trouble,
+    ) -> Result<Option<Timestamp>, JobError> {
+        let db = &self.store().db;
+        let Some(mut mailbox) = mailboxes::find(db, id).await? else { return Ok(None) };
+        if mailbox.paused_at.is_some() {
+            self.record_health(&mailbox, MailboxHealth::Paused, None).await?;
+            return Ok(Some(self.now() + LONGEST_WAIT));
+        }
+        if mailbox.activated_at.is_none() {
+            let now = self.now();
+            self.store().commit(Unit::new().with(mailboxes::record_activated(id, now))).await?;
+            mailbox.activated_at = Some(now);
+        }
+        let lane = self.mailbox(&mailbox).await?;
+        if let Some(asked) = mailbox.resync_asked_at {
+            self.begin_resync(&mailbox, &lane, asked).await?;
+            *subscribing = Trouble::default();
+        }
+        let mut next = self.now() + SignedDuration::try_from(sync::LONGEST_SLEEP).unwrap_or(LONGEST_WAIT);
+        let mut announced = true;
+        for folder in folders::list_of_mailbox(db, id).await? {
+            let folder = self.resolve_folder(&lane, &folder).await?;
+            announced &= self.keep_subscribed(&mailbox, &folder, subscribing).await?;
+            if sync::next_round(&folder).is_none_or(|due| due <= self.now()) {
+                self.delta_round(&mailbox, &lane, &folder).await?;
+            }
+            self.sweep_if_due(&mailbox, &lane, &folder).await?;
+            next = next.min(self.next_look_at(&folder).await?.unwrap_or(next));
+        }
+        next = next.min(subscribing.again_at.unwrap_or(next));
+        let (health, detail) = if announced {
+            (MailboxHealth::Healthy, None)
+        } else {
+            (MailboxHealth::Polling, Some(subscribing.cause.as_str()))
+        };
+        self.record_health(&mailbox, health, detail).await?;
+        Ok(Some(next))
+    }
+
+    /// Everything is looked at anew: folders by their names, tracks from their beginning,
+    /// subscriptions; a rest that nobody asked for ends.
+    async fn begin_resync(&self, mailbox: &Mailbox, lane: &Lane, asked: Timestamp) -> Result<(), JobError> {
+        let now = self.now();
+        let unit = Unit::new()
+            .with(folders::forget_tracks_of(mailbox.id, now))
+            .with(subscriptions::record_all_ended(mailbox.id, now))
+            .with(mailboxes::record_resync_begun(mailbox.id, asked));
+        self.store().commit(unit).await?;
+        lane.end_rest();
+        tracing::info!(mailbox.id = %mailbox.id, "Mailbox is looked at anew, as asked");
+        Ok(())
+    }
+
+    /// Sees to the folder's subscription. Gives whether announcements can be expected;
+    /// while they can't, the folder is followed each minute.
+    async fn keep_subscribed(
+        &self,
+        mailbox: &Mailbox,
+        folder: &Folder,
+        subscribing: &mut Trouble,
+    ) -> Result<bool, JobError> {
+        if subscribing.is_due(self.now()) {
+            let graph = self.graph(mailbox.integration).await?;
+            match self.reconcile_subscription(&graph, mailbox, folder).await {
+                Ok(()) => *subscribing = Trouble::default(),
+                Err(error) => {
+                    subscribing.note(&error, self.now());
+                    tracing::warn!(
+                        mailbox.id = %mailbox.id,
+                        error = %error,
+                        cause = subscribing.cause,
+                        "Mailbox can't be subscribed to; its mails come by the delta query"
+                    );
+                }
+            }
+        }
+        let all = subscriptions::list_of_folder(&self.store().db, folder.id).await?;
+        let stands = subscribe::stands(all.first(), self.now());
+        if !stands {
+            self.watch_closely(folder).await?;
+        }
+        Ok(stands)
+    }
+
+    /// When something of the folder is due.
+    async fn next_look_at(&self, folder: &Folder) -> Result<Option<Timestamp>, JobError> {
+        let db = &self.store().db;
+        let all = subscriptions::list_of_folder(db, folder.id).await?;
+        let subscription = subscribe::next_look(all.first());
+        let round = folders::find(db, folder.id).await?.as_ref().and_then(sync::next_round);
+        Ok([subscription, round].into_iter().flatten().min())
+    }
+
+    async fn record_failure(&self, id: MailboxId, error: &JobError, cause: &str) {
+        let health = match error {
+            JobError::Graph(error)
+                if matches!(
+                    error.kind(),
+                    GraphErrorKind::Throttled { .. } | GraphErrorKind::Parked { .. }
+                ) =>
+            {
+                MailboxHealth::Throttled
+            }
+            _ => MailboxHealth::Failing,
+        };
+        let Ok(Some(mailbox)) = mailboxes::find(&self.store().db, id).await else { return };
+        if let Err(error) = self.record_health(&mailbox, health, Some(cause)).await {
+            tracing::warn!(mailbox.id = %id, error = %error, "The mailbox's health could not be recorded");
+        }
+    }
+
+    async fn record_health(
+        &self,
+        mailbox: &Mailbox,
+        health: MailboxHealth,
+        detail: Option<&str>,
+    ) -> Result<(), DbError> {
+        if mailbox.health == health && mailbox.health_detail.as_deref() == detail {
+            return Ok(());
+        }
+        let now = self.now();
+        let mut unit = Unit::new().with(mailboxes::record_health(mailbox.id, health, detail, now));
+        unit.changed(now, Topic::Mailbox, mailbox.id);
+        self.store().commit_guarded(unit).await.map(drop)
+    }
+}
+
+/// An error with everything behind it, for people.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = cause.source();
+    }
+    text
+}
