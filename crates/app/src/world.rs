@@ -248,6 +248,16 @@ impl World {
         Ok(!dirty && jobs::list_counts(self.db()).await?.is_empty())
     }
 
+    /// How many mails have come to their end.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn count_ended(&self) -> anyhow::Result<usize> {
+        let counts = messages::list_state_counts(self.db()).await?;
+        let ended = counts.iter().filter(|count| count.state.is_final()).map(|count| count.count);
+        Ok(usize::try_from(ended.sum::<i64>())?)
+    }
+
     /// Ends in an orderly way and checks that nothing is left behind: no job, no lease, no
     /// large object that nobody refers to.
     ///

@@ -28,8 +28,6 @@ use crate::Engine;
 
 /// How much of what waits in each queue is looked at in one round.
 const LOOKED_AT: u32 = 500;
-/// The longest sleep between two rounds.
-const ROUND_EVERY: SignedDuration = SignedDuration::from_secs(30);
 
 impl Engine {
     pub(crate) async fn run_assign(&self) {
@@ -65,7 +63,7 @@ impl Engine {
     async fn assign_round(&self) -> Result<Timestamp, DbError> {
         let db = &self.store().db;
         let now = self.now();
-        let latest = now + ROUND_EVERY;
+        let latest = now + self.heartbeat().look;
         if !self.distributes(now).await? {
             return Ok(latest);
         }

@@ -116,7 +116,7 @@ impl Engine {
             self.begin_resync(&mailbox, &lane, asked).await?;
             *subscribing = Trouble::default();
         }
-        let mut next = self.now() + SignedDuration::try_from(sync::LONGEST_SLEEP).unwrap_or(LONGEST_WAIT);
+        let mut next = self.now() + self.heartbeat().look;
         let mut announced = true;
         for folder in folders::list_of_mailbox(db, id).await? {
             let folder = self.resolve_folder(&lane, &folder).await?;

@@ -34,8 +34,6 @@ const fn at_once(lane: Lane) -> usize {
 
 /// A claim is held this long; who is alive renews nothing, because each request ends far earlier.
 const LEASE: SignedDuration = SignedDuration::from_mins(15);
-/// An idle lane looks this often, in case a signal was lost.
-const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(1);
 /// A lane whose node's leases have run out looks this often whether they are renewed.
 const LEASES_LOOK: SignedDuration = SignedDuration::from_secs(1);
 /// How long a lane rests after an outage of which nobody said when it ends.
@@ -97,7 +95,7 @@ impl Engine {
                     }
                 }
             }
-            let idle = if self.holds_its_leases(now) { LOOK_EVERY } else { LEASES_LOOK };
+            let idle = if self.holds_its_leases(now) { self.heartbeat().look } else { LEASES_LOOK };
             let wake_at = rest_until.or(look_at).unwrap_or(now + idle);
             tokio::select! {
                 () = end.cancelled() => return,
@@ -121,7 +119,7 @@ impl Engine {
     }
 
     async fn next_look(&self, lane: Lane, now: Timestamp) -> Timestamp {
-        let latest = now + LOOK_EVERY;
+        let latest = now + self.heartbeat().look;
         match jobs::find_next_due(&self.store().db, lane, now).await {
             Ok(Some(due)) => due.min(latest),
             Ok(None) | Err(_) => latest,

@@ -19,14 +19,22 @@ use crate::Engine;
 pub(crate) struct Heartbeat {
     pub(crate) every: SignedDuration,
     pub(crate) lease: SignedDuration,
+    /// How often idle loops look for work, in case a signal was lost: on one node none is.
+    pub(crate) look: SignedDuration,
 }
 
 /// Nodes on one PostgreSQL take over from one another within seconds.
-const AMONG_NODES: Heartbeat =
-    Heartbeat { every: SignedDuration::from_secs(3), lease: SignedDuration::from_secs(10) };
+const AMONG_NODES: Heartbeat = Heartbeat {
+    every: SignedDuration::from_secs(3),
+    lease: SignedDuration::from_secs(10),
+    look: SignedDuration::from_secs(30),
+};
 /// An SQLite store is served by one process; the next one voids every lease at its start.
-const ALONE: Heartbeat =
-    Heartbeat { every: SignedDuration::from_mins(1), lease: SignedDuration::from_mins(10) };
+const ALONE: Heartbeat = Heartbeat {
+    every: SignedDuration::from_mins(5),
+    lease: SignedDuration::from_mins(15),
+    look: SignedDuration::from_mins(5),
+};
 
 /// What only one node at a time looks after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,8 +4,6 @@
 //! a delta round finds goes through the same `ensure_seen`, so a mail that was
 //! announced and found is in the ledger once (design invariant 3).
 
-use std::time::Duration;
-
 use jiff::SignedDuration;
 use postroom_graph::{DeltaFrom, DeltaItem, DeltaNext, GraphErrorKind, Mailbox as Lane};
 use postroom_model::{Timestamp, ledger::Reason};
@@ -191,9 +189,6 @@ impl Engine {
     }
 }
 
-/// The longest that a mailbox's loop sleeps without looking.
-pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,10 +227,5 @@ mod tests {
     fn a_folder_never_crawled_or_left_in_the_middle_is_due_at_once() {
         assert_eq!(next_round(&Folder { crawled_at: None, ..folder(100, false) }), None);
         assert_eq!(next_round(&Folder { resume_link: Some("x".into()), ..folder(100, false) }), None);
-    }
-
-    #[test]
-    fn sleeping_is_shorter_than_a_quiet_round() {
-        assert!(SignedDuration::try_from(LONGEST_SLEEP).unwrap() < QUIET_EVERY);
     }
 }

@@ -15,8 +15,12 @@ use crate::laws::{self, Delivered, Verdict};
 use crate::plan::{Event, Fault, Plan, address};
 
 const CLIENT: &str = "22222222-2222-2222-2222-222222222222";
-/// Until every breaker has probed, every job had its turn and every folder was followed.
+/// By then every breaker has probed, every job had its turn and every folder was followed.
 const HEALING: Duration = Duration::from_secs(90 * 60);
+/// How often it is looked whether everything is healed.
+const LOOK_EVERY: Duration = Duration::from_secs(120);
+/// What comes late or twice has so long to do harm once everything looks healed.
+const AFTERMATH: Duration = Duration::from_secs(15 * 60);
 
 /// Runs the plan to its end and judges it.
 pub(crate) async fn run(plan: &Plan) -> anyhow::Result<Verdict> {
@@ -27,7 +31,7 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<Verdict> {
         life.meet(event).await?;
     }
     life.heal().await?;
-    tokio::time::sleep(HEALING).await;
+    life.wait_for_healing().await?;
     // Microsoft repeats a notification for hours, with growing waits: that is not waited for.
     let settled = life.world.until("nothing is left to do", || life.world.is_idle()).await;
     let verdict = laws::judge(&life.world, &life.delivered).await?;
@@ -125,6 +129,20 @@ impl<'a> Life<'a> {
         }
         self.world.simulator.set_profile(Profile::Calm);
         self.restart().await
+    }
+
+    /// Waits until each mail has come to its end, and a while longer; no more than [`HEALING`].
+    async fn wait_for_healing(&self) -> anyhow::Result<()> {
+        let mut left = HEALING;
+        while !left.is_zero() {
+            tokio::time::sleep(LOOK_EVERY).await;
+            left = left.saturating_sub(LOOK_EVERY);
+            let ended = self.world.count_ended().await?;
+            if ended >= self.delivered.len() && self.world.is_idle().await? {
+                left = left.min(AFTERMATH);
+            }
+        }
+        Ok(())
     }
 
     fn set(&self, fault: &Fault, is_broken: bool) -> anyhow::Result<()> {
