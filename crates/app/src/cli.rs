@@ -40,6 +40,9 @@ enum Command {
     Trace(commands::trace::Options),
     /// List every message that was taken in, and where it stands.
     Ledger(commands::ledger::Options),
+    /// List, pause, resume or resync connected mailboxes.
+    #[command(subcommand)]
+    Mailbox(commands::mailbox::Command),
     /// Give people their passwords.
     #[command(subcommand)]
     User(commands::user::Command),
@@ -85,6 +88,7 @@ async fn carry_out(command: Command, config: Config) -> anyhow::Result<ExitCode>
         Command::Apply(options) => commands::apply::run(config, options).await,
         Command::Trace(options) => commands::trace::run(config, options).await,
         Command::Ledger(options) => commands::ledger::run(config, options).await,
+        Command::Mailbox(command) => commands::mailbox::run(config, command).await,
         Command::User(command) => commands::user::run(config, command).await,
         Command::Config => {
             print!("{}", include_str!("../config.default.toml"));

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod demo;
 pub mod ledger;
+pub mod mailbox;
 pub mod serve;
 pub mod sim;
 pub mod trace;

@@ -114,6 +114,12 @@ pub enum JobError {
     /// The mailbox is not connected (removed, or its integration is gone).
     #[error("the mailbox is no longer connected")]
     NotConnected,
+    /// The mailbox has no such folder.
+    #[error(
+        "the mailbox has no folder \"{0}\"; make it in the mailbox, or name another in the organisation file \
+         (a well-known name such as inbox, or a path such as Inbox/Orders)"
+    )]
+    NoFolder(String),
     /// Microsoft says that there is a subscription already, and does not let us remove it.
     #[error(
         "a subscription stands in the way that can't be removed; it ends by itself within seven days, and mails \
@@ -179,7 +185,7 @@ impl JobError {
                 BlobError::Open(_) | BlobError::List(_) | BlobError::Object { .. },
             ))
             | JobError::Connect(_) => Retry::Park(None),
-            JobError::Panicked | JobError::SubscriptionInTheWay => Retry::Later,
+            JobError::Panicked | JobError::SubscriptionInTheWay | JobError::NoFolder(_) => Retry::Later,
             JobError::Content(_) | JobError::NotConnected | JobError::Interrupted => Retry::Never,
             // Another version of Postroom can read it.
             JobError::Payload(_) => Retry::Wait(UNREADABLE_WAIT),

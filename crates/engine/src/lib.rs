@@ -26,6 +26,7 @@ mod subscribe;
 mod supervise;
 mod sync;
 mod tasks;
+pub mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -183,9 +183,11 @@ impl Engine {
         if folder.graph_id.is_some() {
             return Ok(folder.clone());
         }
-        let found = lane.folder(&folder.name).await?;
-        self.store().commit(Unit::new().with(folders::record_graph_id(folder.id, &found.id))).await?;
-        Ok(Folder { graph_id: Some(found.id), ..folder.clone() })
+        let Some(found) = lane.find_folder(&folder.name).await? else {
+            return Err(JobError::NoFolder(folder.name.clone()));
+        };
+        self.store().commit(Unit::new().with(folders::record_graph_id(folder.id, &found))).await?;
+        Ok(Folder { graph_id: Some(found), ..folder.clone() })
     }
 }
 

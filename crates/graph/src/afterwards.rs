@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     call::{Call, encoded, quoted},
     client::parsed,
-    errors::GraphError,
+    errors::{GraphError, GraphErrorKind},
     lane::Priority,
     mailbox::{Folder, Mailbox},
     requests::Operation,
@@ -69,37 +69,83 @@ impl Mailbox {
     /// See [`GraphErrorKind`](crate::GraphErrorKind).
     pub async fn folder_at(&self, path: &str) -> Result<String, GraphError> {
         let mut at: Option<String> = None;
-        for name in path.split('/').map(str::trim).filter(|name| !name.is_empty()) {
-            let known = name.replace(' ', "").to_ascii_lowercase();
+        for name in segments(path) {
             at = Some(match at {
-                None if WELL_KNOWN.contains(&known.as_str()) => known,
-                parent => self.child(parent.as_deref(), name).await?,
+                None if let Some(known) = well_known(name) => known.to_owned(),
+                parent => match self.child(parent.as_deref(), name).await? {
+                    Some(found) => found,
+                    None => self.make_child(parent.as_deref(), name).await?,
+                },
             });
         }
         Ok(at.unwrap_or_else(|| "inbox".to_owned()))
     }
 
-    /// The folder of this display name below another, made if there is none.
-    async fn child(&self, parent: Option<&str>, name: &str) -> Result<String, GraphError> {
+    /// The id of the folder that a person would name so: by a well-known name, by a path such as
+    /// `Inbox/Orders`, or by its id. Nothing if there is none.
+    ///
+    /// # Errors
+    /// See [`GraphErrorKind`](crate::GraphErrorKind).
+    pub async fn find_folder(&self, named: &str) -> Result<Option<String>, GraphError> {
+        if well_known(named).is_some() || is_id(named) {
+            return match self.folder(named).await {
+                Ok(found) => Ok(Some(found.id)),
+                Err(error) if error.kind() == GraphErrorKind::Gone => Ok(None),
+                Err(error) => Err(error),
+            };
+        }
+        let mut at: Option<String> = None;
+        for name in segments(named) {
+            at = match at {
+                None if let Some(known) = well_known(name) => Some(known.to_owned()),
+                parent => match self.child(parent.as_deref(), name).await? {
+                    Some(found) => Some(found),
+                    None => return Ok(None),
+                },
+            };
+        }
+        Ok(at)
+    }
+
+    /// The folder of this display name below another.
+    async fn child(&self, parent: Option<&str>, name: &str) -> Result<Option<String>, GraphError> {
         #[derive(Deserialize)]
         struct Page {
             value: Vec<Folder>,
         }
-        let within = match parent {
-            None => "/mailFolders".to_owned(),
-            Some(parent) => format!("/mailFolders/{}/childFolders", encoded(parent)),
-        };
+        let within = within(parent);
         let filter = encoded(&format!("displayName eq {}", quoted(name)));
         let target = self.at(&format!("{within}?$filter={filter}&$select=id,displayName"));
         let body = self.call(Priority::MarkRead, Call::get(Operation::FindFolder, target)).await?;
         let page: Page = parsed(Operation::FindFolder, &body)?;
-        if let Some(found) = page.value.into_iter().next() {
-            return Ok(found.id);
-        }
-        let call =
-            Call::post(Operation::CreateFolder, self.at(&within)).json(&json!({ "displayName": name }));
-        let body = self.call(Priority::MarkRead, call).await?;
+        Ok(page.value.into_iter().next().map(|found| found.id))
+    }
+
+    async fn make_child(&self, parent: Option<&str>, name: &str) -> Result<String, GraphError> {
+        let call = Call::post(Operation::CreateFolder, self.at(&within(parent)));
+        let body = self.call(Priority::MarkRead, call.json(&json!({ "displayName": name }))).await?;
         parsed(Operation::CreateFolder, &body).map(|folder: Folder| folder.id)
+    }
+}
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').map(str::trim).filter(|name| !name.is_empty())
+}
+
+fn well_known(name: &str) -> Option<&'static str> {
+    let name = name.replace(' ', "");
+    WELL_KNOWN.into_iter().find(|known| known.eq_ignore_ascii_case(&name))
+}
+
+/// Ids are long and without spaces; names that people give are neither.
+fn is_id(text: &str) -> bool {
+    text.len() >= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=+".contains(&byte))
+}
+
+fn within(parent: Option<&str>) -> String {
+    match parent {
+        None => "/mailFolders".to_owned(),
+        Some(parent) => format!("/mailFolders/{}/childFolders", encoded(parent)),
     }
 }
 
@@ -134,8 +180,9 @@ mod tests {
         assert_eq!(mailbox.folder_at("Inbox/済み").await.unwrap(), "new=");
         let asked: Vec<_> = record.graph().iter().map(|request| request.uri().path().to_owned()).collect();
         assert_eq!(asked, ["/v1.0/users/a%40b.example/mailFolders/inbox/childFolders"; 2]);
+        assert_eq!(mailbox.find_folder("Orders").await.unwrap(), None);
         mailbox.move_to("id", "new=").await.unwrap();
-        let moved = &record.graph()[2];
+        let moved = &record.graph()[3];
         assert!(moved.uri().path().ends_with("/messages/id/move"));
         assert_eq!(moved.body().as_ref(), br#"{"destinationId":"new="}"#);
     }

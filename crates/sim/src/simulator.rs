@@ -24,6 +24,7 @@ use crate::content::Content;
 use crate::entra::keys::KeyFault;
 use crate::figures::{Figures, RequestLog};
 use crate::graph::ids::{self, IdKind};
+use crate::mailbox::{Folder, ROOT};
 use crate::notify::{Batch, LATE};
 use crate::state::{State, read};
 use crate::switches::{Profile, SwitchError, Switches};
@@ -46,8 +47,10 @@ pub struct NoMailbox(pub String);
 pub struct MessageView {
     /// Immutable id.
     pub id: String,
-    /// Well-known name of its folder.
-    pub folder: &'static str,
+    /// Well-known name of its folder, or the name that a user gave it.
+    pub folder: String,
+    /// Its categories.
+    pub categories: Vec<String>,
     /// Whether it is read.
     pub is_read: bool,
     /// Whether it is a draft.
@@ -212,7 +215,8 @@ impl Simulator {
         Ok(items
             .map(|item| MessageView {
                 id: ids::item(IdKind::Immutable, owner.guid, item),
-                folder: owner.find_folder(item.folder).map_or("", |folder| folder.name),
+                folder: owner.find_folder(item.folder).map(named).unwrap_or_default(),
+                categories: item.categories.clone(),
                 is_read: item.is_read,
                 is_draft: item.is_draft,
                 subject: item.content.subject.clone(),
@@ -234,6 +238,39 @@ impl Simulator {
         let guid = state.mailboxes.get(mailbox).map(|owner| owner.guid).unwrap_or_default();
         if let Some(ids::Named::Item(item)) = ids::parse_item(guid, id) {
             state.edit(mailbox, item, |item| item.is_read = is_read);
+        }
+        drop(state);
+        self.wake();
+        Ok(())
+    }
+
+    /// Makes a folder beside the Inbox as a person at the mailbox would.
+    ///
+    /// # Errors
+    /// When no mailbox has the address.
+    pub fn make_folder(&self, address: &str, name: &str) -> Result<(), NoMailbox> {
+        let mut state = self.state();
+        let mailbox = state.find_recipient(address).ok_or_else(|| NoMailbox(address.to_owned()))?;
+        let _made = state.make_folder(mailbox, ROOT, name, false);
+        Ok(())
+    }
+
+    /// Moves a mail to the folder of this name as a person at the mailbox would; nothing happens where
+    /// there is no such mail or folder.
+    ///
+    /// # Errors
+    /// When no mailbox has the address.
+    pub fn move_by_hand(&self, address: &str, id: &str, folder: &str) -> Result<(), NoMailbox> {
+        let mut state = self.state();
+        let mailbox = state.find_recipient(address).ok_or_else(|| NoMailbox(address.to_owned()))?;
+        let found = state.mailboxes.get(mailbox).and_then(|owner| {
+            let to = owner.children(ROOT).find(|child| named(child) == folder)?.key;
+            Some((owner.guid, to))
+        });
+        if let Some((guid, to)) = found
+            && let Some(ids::Named::Item(item)) = ids::parse_item(guid, id)
+        {
+            state.move_to(mailbox, item, to);
         }
         drop(state);
         self.wake();
@@ -341,4 +378,8 @@ impl Simulator {
         let living = state.subscriptions.values().filter(|subscription| subscription.expires > now);
         living.map(|subscription| subscription.id.to_string()).collect()
     }
+}
+
+fn named(folder: &Folder) -> String {
+    if folder.name.is_empty() { folder.display_name.to_string() } else { folder.name.to_owned() }
 }

@@ -99,7 +99,7 @@ record! {
         address: Located<Address>,
     }
     optional {
-        /// The folders whose mail is taken, by id or well-known name; `[inbox]` where it is left out.
+        /// The folders whose mail is taken: well-known names, paths such as `Inbox/Orders`, or ids; `[inbox]` where it is left out.
         folders: AtLeastOne<Located<Name>>,
         /// From when on mails are taken: `activation` (the moment it is first connected), which is the default, or a date.
         take_from: Located<Start>,

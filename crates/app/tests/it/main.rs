@@ -3,6 +3,7 @@
 mod browser;
 mod desk;
 mod edges;
+mod heal;
 mod kills;
 mod laws;
 mod life;

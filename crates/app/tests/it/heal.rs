@@ -1,0 +1,295 @@
+//! Stories of healing: whatever changes on Microsoft's side, or at an administrator's
+//! wish, the connector comes back by itself, and nothing is lost or taken twice.
+
+use std::time::Duration;
+
+use postroom_app::world::{Ground, Plan, World};
+use postroom_engine::wishes::Wish;
+use postroom_model::{
+    ledger::{MessageState, Reason},
+    mailbox::MailboxHealth,
+};
+use postroom_store::{folders, mailboxes, mailboxes::Mailbox};
+use serde_json::json;
+
+use crate::{
+    laws::{Delivered, assert_taken_once, deliver, ledger, mail},
+    take_in::connected,
+};
+
+const SUPPORT: &str = "support@contoso.example";
+const SALES: &str = "sales@contoso.example";
+
+async fn world() -> anyhow::Result<World> {
+    let world = World::start(Plan::sample(Ground::Virtual)).await?;
+    connected(&world).await?;
+    Ok(world)
+}
+
+async fn pause(minutes: u64) {
+    tokio::time::sleep(Duration::from_secs(minutes * 60)).await;
+}
+
+fn write(world: &World, to: &'static str, subject: &str) -> Delivered {
+    deliver(world, to, mail("Ann <ann@customer.example>", to, subject, ""))
+}
+
+async fn mailbox(world: &World, address: &str) -> anyhow::Result<Mailbox> {
+    let all = mailboxes::list(world.db()).await?;
+    all.into_iter().find(|one| one.address == address).ok_or_else(|| anyhow::anyhow!("no {address}"))
+}
+
+async fn is_taken(world: &World, mail: &Delivered) -> anyhow::Result<bool> {
+    Ok(ledger(world.db()).await?.iter().any(|row| row.graph_id == mail.graph_id))
+}
+
+fn asked(world: &World, kind: &str) -> u64 {
+    world.simulator.figures().by_kind.get(kind).copied().unwrap_or_default()
+}
+
+fn asked_of(world: &World, address: &str) -> u64 {
+    world.simulator.figures().by_mailbox.get(address).map(|figures| figures.total).unwrap_or_default()
+}
+
+/// The sample organisation, with these words in place of what it says of the support mailbox.
+fn plan(words: &str) -> Plan {
+    let mut plan = Plan::sample(Ground::Virtual);
+    let usual = "folders: [inbox], take_from: activation, after_taking: mark-read";
+    assert!(plan.organization.contains(usual), "the sample has changed");
+    plan.organization = plan.organization.replace(usual, words);
+    plan
+}
+
+/// Minutes until the mail is in the ledger.
+async fn minutes_until_taken(world: &World, mail: &Delivered) -> anyhow::Result<u64> {
+    for minutes in 0..60 {
+        if is_taken(world, mail).await? {
+            return Ok(minutes);
+        }
+        pause(1).await;
+    }
+    anyhow::bail!("not taken within an hour")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_fell_silent_is_found_out_by_the_first_mail_and_made_anew() -> anyhow::Result<()>
+{
+    let world = world().await?;
+    pause(60).await;
+    let before = world.simulator.subscriptions();
+    world.simulator.set_switch("sub.silent_death", json!(true))?;
+    let unheard = write(&world, SUPPORT, "Unheard");
+    pause(20).await;
+    assert!(is_taken(&world, &unheard).await?);
+    let after = world.simulator.subscriptions();
+    assert_eq!(after.len(), before.len());
+    assert_ne!(after, before, "the dead subscription was replaced");
+    // What comes now is announced: it does not wait for a delta round.
+    let heard = write(&world, SUPPORT, "Heard");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(is_taken(&world, &heard).await?);
+    assert_taken_once(&world, &[unheard, heard]).await?;
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_nothing_is_announced_a_mailbox_is_followed_each_minute_and_the_subscription_is_not_churned()
+-> anyhow::Result<()> {
+    let world = world().await?;
+    world.simulator.set_switch("notify.outage", json!(true))?;
+    let mut delivered = vec![write(&world, SUPPORT, "The first")];
+    pause(10).await;
+    let replaced = asked(&world, "subscription.delete");
+    for number in 0..12 {
+        let mail = write(&world, SUPPORT, &format!("Number {number}"));
+        assert!(minutes_until_taken(&world, &mail).await? <= 2);
+        delivered.push(mail);
+        pause(8).await;
+    }
+    let more = asked(&world, "subscription.delete") - replaced;
+    assert!((1..=4).contains(&more), "{more} subscriptions replaced in two hours");
+    world.simulator.set_switch("notify.outage", json!(false))?;
+    pause(10).await;
+    assert_taken_once(&world, &delivered).await?;
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn mails_come_though_no_subscription_can_be_made_and_the_mailbox_says_so() -> anyhow::Result<()> {
+    let world = World::start(Plan::sample(Ground::Virtual)).await?;
+    world.simulator.set_switch("sub.validation_flaky", json!(1))?;
+    connected(&world).await?;
+    let mail = write(&world, SUPPORT, "No subscription");
+    assert!(minutes_until_taken(&world, &mail).await? <= 2);
+    let polled = mailbox(&world, SUPPORT).await?;
+    assert_eq!(polled.health, MailboxHealth::Polling);
+    assert!(polled.health_detail.unwrap_or_default().contains("validation"), "the cause is named");
+    world.simulator.set_switch("sub.validation_flaky", json!(0))?;
+    pause(12).await;
+    assert_eq!(mailbox(&world, SUPPORT).await?.health, MailboxHealth::Healthy);
+    assert_eq!(world.simulator.subscriptions().len(), 3);
+    assert_taken_once(&world, &[mail]).await?;
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shorter_life_than_asked_for_is_read_from_the_refusal_and_renewed_at_its_half() -> anyhow::Result<()>
+{
+    let world = World::start(Plan::sample(Ground::Virtual)).await?;
+    world.simulator.set_switch("sub.max_minutes", json!(120))?;
+    connected(&world).await?;
+    let before = world.simulator.subscriptions();
+    assert_eq!(before.len(), 3);
+    pause(600).await;
+    // The same three, renewed again and again: none was made anew.
+    assert_eq!(world.simulator.subscriptions(), before);
+    let mail = write(&world, SUPPORT, "Ten hours later");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(is_taken(&world, &mail).await?);
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_moves_nothing_is_answered_by_a_new_subscription() -> anyhow::Result<()> {
+    let world = world().await?;
+    let before = world.simulator.subscriptions();
+    world.simulator.set_switch("sub.patch_noop", json!(true))?;
+    pause(4 * 24 * 60).await;
+    let after = world.simulator.subscriptions();
+    assert_eq!(after.len(), 3);
+    assert!(after.iter().all(|one| !before.contains(one)));
+    let mail = write(&world, SUPPORT, "Announced");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(is_taken(&world, &mail).await?);
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn subscriptions_of_a_former_life_are_removed_and_those_of_others_are_not() -> anyhow::Result<()> {
+    let mut world = world().await?;
+    for policy in ["409", "allow"] {
+        world.simulator.set_switch("sub.duplicate_policy", json!(policy))?;
+        // The rows are gone, as after an old copy of the store was put back.
+        let everything = postroom_store::Stmt::new("DELETE FROM subscriptions", vec![]);
+        world.db().apply(vec![everything]).await?;
+        world.kill().await;
+        world.restart().await?;
+        pause(75).await;
+        assert_eq!(world.simulator.subscriptions().len(), 3, "{policy}");
+        let mail = write(&world, SUPPORT, policy);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(is_taken(&world, &mail).await?, "{policy}");
+    }
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_made_anew_under_its_name_is_followed_and_subscribed_to() -> anyhow::Result<()> {
+    let world = World::start(plan("folders: [Orders]")).await?;
+    pause(10).await;
+    let row = mailbox(&world, SUPPORT).await?;
+    assert_eq!(row.health, MailboxHealth::Failing);
+    assert!(row.health_detail.unwrap_or_default().contains("no folder \"Orders\""), "the cause is named");
+    world.simulator.make_folder(SUPPORT, "Orders")?;
+    connected(&world).await?;
+    let mut delivered = Vec::new();
+    for round in 0..3 {
+        let mail = write(&world, SUPPORT, &format!("Round {round}"));
+        pause(1).await;
+        assert!(!is_taken(&world, &mail).await?, "the Inbox is not watched");
+        world.simulator.move_by_hand(SUPPORT, &mail.graph_id, "Orders")?;
+        assert!(minutes_until_taken(&world, &mail).await? < 8);
+        delivered.push(mail);
+        pause(2).await;
+        world.simulator.set_switch("folder.recreate", json!(true))?;
+        pause(12).await;
+        assert_eq!(world.simulator.subscriptions().len(), 3, "one for each mailbox, for its present folder");
+    }
+    world.end().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_mailbox_is_left_alone_and_misses_nothing_while_the_others_go_on() -> anyhow::Result<()> {
+    let world = world().await?;
+    assert!(world.engine().ask_of_mailbox(SUPPORT, Wish::Pause).await?);
+    assert!(!world.engine().ask_of_mailbox(SUPPORT, Wish::Pause).await?);
+    pause(6).await;
+    assert_eq!(mailbox(&world, SUPPORT).await?.health, MailboxHealth::Paused);
+    let before = asked_of(&world, SUPPORT);
+    let (waiting, other) = (write(&world, SUPPORT, "Waits"), write(&world, SALES, "Goes on"));
+    pause(30).await;
+    assert_eq!(asked_of(&world, SUPPORT), before, "nothing was asked of the paused mailbox");
+    assert!(
+        ledger(world.db()).await?.iter().any(|row| row.graph_id == other.graph_id && row.state.is_final())
+    );
+    assert!(world.engine().ask_of_mailbox("support@CONTOSO.example", Wish::Resume).await?);
+    pause(2).await;
+    assert_eq!(mailbox(&world, SUPPORT).await?.health, MailboxHealth::Healthy);
+    assert_taken_once(&world, &[waiting, other]).await?;
+    let unknown = world.engine().ask_of_mailbox("nobody@contoso.example", Wish::Pause).await;
+    assert!(unknown.is_err_and(|error| error.to_string().contains(SALES)));
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resync_reads_everything_anew_and_takes_nothing_twice() -> anyhow::Result<()> {
+    let world = world().await?;
+    let delivered: Vec<_> =
+        (0..20).map(|number| write(&world, SUPPORT, &format!("Number {number}"))).collect();
+    pause(10).await;
+    let before = world.simulator.subscriptions();
+    world.engine().ask_of_mailbox(SUPPORT, Wish::Resync).await?;
+    pause(3).await;
+    let row = mailbox(&world, SUPPORT).await?;
+    let folder = folders::list_of_mailbox(world.db(), row.id).await?.remove(0);
+    assert!(row.resync_asked_at.is_none() && folder.last_delta_at.is_some());
+    let replaced = world.simulator.subscriptions().iter().filter(|one| !before.contains(one)).count();
+    assert_eq!(replaced, 1, "one mailbox, and no other");
+    assert_taken_once(&world, &delivered).await?;
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn taken_mails_are_categorised_moved_or_left_as_the_mailbox_is_set() -> anyhow::Result<()> {
+    for (set, category, folder, read) in [
+        ("category:Taken", Some("Taken"), "inbox", false),
+        ("move:Inbox/Done", None, "Done", false),
+        ("nothing", None, "inbox", false),
+        ("mark-read", None, "inbox", true),
+    ] {
+        let world = World::start(plan(&format!("after_taking: \"{set}\""))).await?;
+        connected(&world).await?;
+        write(&world, SUPPORT, set);
+        pause(10).await;
+        let there = world.simulator.messages(SUPPORT)?;
+        assert_eq!(there.len(), 1);
+        assert_eq!((there[0].folder.as_str(), there[0].is_read), (folder, read), "{set}");
+        assert_eq!(there[0].categories.first().map(String::as_str), category, "{set}");
+        assert!(ledger(world.db()).await?.iter().all(|row| row.state == MessageState::Routed));
+        world.assert_quiet().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mail_that_a_person_opened_first_is_taken_or_left_as_the_mailbox_is_set() -> anyhow::Result<()> {
+    for (set, state, reason) in [
+        ("take", MessageState::Routed, Reason::NoReferences),
+        ("leave", MessageState::Ignored, Reason::OpenedByPerson),
+    ] {
+        let world = World::start(plan(&format!("opened: {set}"))).await?;
+        connected(&world).await?;
+        world.simulator.set_switch("notify.outage", json!(true))?;
+        let opened = write(&world, SUPPORT, "Opened");
+        world.simulator.mark_by_hand(SUPPORT, &opened.graph_id, true)?;
+        let unread = write(&world, SUPPORT, "Unread");
+        pause(10).await;
+        let rows = ledger(world.db()).await?;
+        let row = |mail: &Delivered| rows.iter().find(|row| row.graph_id == mail.graph_id).cloned();
+        let first = row(&opened).ok_or_else(|| anyhow::anyhow!("not in the ledger"))?;
+        assert_eq!((first.state, first.reason), (state, reason), "{set}");
+        assert_eq!(row(&unread).map(|row| row.state), Some(MessageState::Routed));
+        world.assert_quiet().await?;
+    }
+    Ok(())
+}
