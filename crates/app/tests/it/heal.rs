@@ -107,7 +107,8 @@ async fn while_nothing_is_announced_a_mailbox_is_followed_each_minute_and_the_su
         pause(8).await;
     }
     let more = asked(&world, "subscription.delete") - replaced;
-    assert!((1..=4).contains(&more), "{more} subscriptions replaced in two hours");
+    // Twice each: once because it stands in the way of the new one, once as what is left of earlier ones.
+    assert!((2..=8).contains(&more), "{more} requests to remove subscriptions in two hours");
     world.simulator.set_switch("notify.outage", json!(false))?;
     pause(10).await;
     assert_taken_once(&world, &delivered).await?;
