@@ -95,7 +95,12 @@ fn config(integration: Integration) -> Result<GraphConfig, ConnectError> {
             .into_iter()
             .map(|c| Credential { expires: c.expires_at, ..Credential::secret(c.name, c.secret) })
             .collect(),
-        lane: LaneConfig::default(),
+        lane: LaneConfig {
+            concurrency: usize::try_from(integration.limits.concurrency).unwrap_or(usize::MAX),
+            budget: integration.limits.requests,
+            upload_budget: integration.limits.upload_bytes,
+            ..LaneConfig::default()
+        },
     })
 }
 
@@ -112,6 +117,7 @@ fn fingerprint(integration: &Integration) -> Vec<u8> {
     add(integration.graph_url.as_deref().unwrap_or_default());
     add(&integration.client_id);
     add(&integration.cloud);
+    add(&format!("{:?}", integration.limits));
     for credential in &integration.credentials {
         add(&credential.name);
         add(credential.secret.expose_secret());

@@ -42,6 +42,11 @@ impl Call {
         Self { body: body.to_string().into(), ..self }
     }
 
+    /// How many bytes are sent.
+    pub(crate) fn upload(&self) -> usize {
+        self.body.len()
+    }
+
     /// Asks for pages of this many items; a hint.
     pub(crate) fn page_size(self, items: u32) -> Self {
         Self { page_size: Some(items), ..self }

@@ -30,8 +30,12 @@ use crate::{
 };
 
 /// Subscriptions share a lane: Microsoft allows 5,000 requests in 20 s and tenant.
-const SUBSCRIPTIONS: LaneConfig =
-    LaneConfig { concurrency: 4, budget: 1_000, budget_window: SignedDuration::from_secs(20) };
+const SUBSCRIPTIONS: LaneConfig = LaneConfig {
+    concurrency: 4,
+    budget: 1_000,
+    budget_window: SignedDuration::from_secs(20),
+    upload_budget: u64::MAX,
+};
 
 /// What a client is made from.
 pub struct GraphConfig {
@@ -114,7 +118,7 @@ impl Graph {
         priority: Priority,
         call: Call,
     ) -> Result<Bytes, GraphError> {
-        let mut slot = lane.enter(priority).await?;
+        let mut slot = lane.enter(priority, call.upload()).await?;
         let mut token = self.0.tokens.token().await?;
         let mut repeated = false;
         loop {

@@ -33,11 +33,18 @@ pub struct LaneConfig {
     pub budget: u32,
     /// The time over which the budget is counted, to the second.
     pub budget_window: SignedDuration,
+    /// Bytes sent in any five minutes.
+    pub upload_budget: u64,
 }
 
 impl Default for LaneConfig {
     fn default() -> Self {
-        Self { concurrency: 4, budget: 10_000, budget_window: SignedDuration::from_mins(10) }
+        Self {
+            concurrency: 4,
+            budget: 10_000,
+            budget_window: SignedDuration::from_mins(10),
+            upload_budget: 150 * 1024 * 1024,
+        }
     }
 }
 
@@ -104,6 +111,8 @@ pub struct LaneView {
     pub probing: bool,
     /// Requests that may still be made in this window.
     pub budget_left: u32,
+    /// Bytes that may still be sent in this window.
+    pub upload_left: u64,
 }
 
 pub(crate) struct Lane {
@@ -123,14 +132,18 @@ impl Lane {
         Arc::new(Self { state: Mutex::new(State::new(config, false)), clock, entropy })
     }
 
-    /// Waits for a slot, highest priority first, then first come.
+    /// Waits for a slot in which `upload` bytes are sent, highest priority first, then first come.
     ///
     /// # Errors
     /// At once when the lane rests for longer than a moment.
-    pub(crate) async fn enter(self: &Arc<Self>, priority: Priority) -> Result<Slot, GraphError> {
+    pub(crate) async fn enter(
+        self: &Arc<Self>,
+        priority: Priority,
+        upload: usize,
+    ) -> Result<Slot, GraphError> {
         let place = Place::take(self, priority);
         loop {
-            let admission = self.lock().admit(place.ticket, self.clock.now());
+            let admission = self.lock().admit(place.ticket, upload as u64, self.clock.now());
             match admission {
                 Admission::Enter { probe } => {
                     return Ok(Slot { lane: Arc::clone(self), begun: None, probe, ended: false });
@@ -201,7 +214,7 @@ impl Slot {
     /// The answer is complete, and another request follows in the same slot.
     pub(crate) fn go_on(&mut self) {
         self.begun = None;
-        self.lane.lock().spend(self.lane.clock.now());
+        self.lane.lock().spend(0, self.lane.clock.now());
     }
 
     /// The request has come to its end. Tells how the lane stands now.
@@ -244,7 +257,7 @@ mod tests {
         let lane = lane(4);
         let started = time::Instant::now();
         join_all((0..40).map(|_| async {
-            let mut slot = lane.enter(Priority::NewMail).await.unwrap();
+            let mut slot = lane.enter(Priority::NewMail, 0).await.unwrap();
             slot.begin();
             assert!(lane.view().in_flight <= 4);
             time::sleep(Duration::from_millis(50)).await;
@@ -259,7 +272,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_served_by_priority_then_first_come() {
         let lane = lane(1);
-        let first = lane.enter(Priority::Backlog).await.unwrap();
+        let first = lane.enter(Priority::Backlog, 0).await.unwrap();
         let served = Mutex::new(Vec::new());
         let row = [
             (Priority::Backlog, "old"),
@@ -272,7 +285,7 @@ mod tests {
         let waiting = join_all(row.map(|(priority, name)| {
             let (lane, served) = (&lane, &served);
             async move {
-                let slot = lane.enter(priority).await.unwrap();
+                let slot = lane.enter(priority, 0).await.unwrap();
                 served.lock().unwrap().push(name);
                 time::sleep(Duration::from_millis(10)).await;
                 slot.finish(Outcome::Fine);
@@ -290,11 +303,11 @@ mod tests {
     async fn a_call_broken_off_keeps_its_slot_for_30_s() {
         let lane = lane(1);
         let started = time::Instant::now();
-        let mut slot = lane.enter(Priority::NewMail).await.unwrap();
+        let mut slot = lane.enter(Priority::NewMail, 0).await.unwrap();
         slot.begin();
         drop(slot);
         assert_eq!(lane.view().in_flight, 1);
-        let next = lane.enter(Priority::NewMail).await.unwrap();
+        let next = lane.enter(Priority::NewMail, 0).await.unwrap();
         assert_eq!(started.elapsed().as_secs(), 30);
         // One that was never sent frees its slot at once.
         drop(next);
@@ -304,10 +317,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_gives_up_waiting_does_not_stop_those_behind() {
         let lane = lane(1);
-        let slot = lane.enter(Priority::NewMail).await.unwrap();
-        let mut behind = pin!(lane.enter(Priority::Backlog));
+        let slot = lane.enter(Priority::NewMail, 0).await.unwrap();
+        let mut behind = pin!(lane.enter(Priority::Backlog, 0));
         {
-            let mut ahead = pin!(lane.enter(Priority::Send));
+            let mut ahead = pin!(lane.enter(Priority::Send, 0));
             assert!(poll_immediate(&mut ahead).await.is_none());
             assert!(poll_immediate(&mut behind).await.is_none());
             slot.finish(Outcome::Fine);
@@ -324,20 +337,20 @@ mod tests {
             concurrency: false,
         };
         let started = time::Instant::now();
-        lane.enter(Priority::Send).await.unwrap().finish(throttled(1));
-        let slot = lane.enter(Priority::Send).await.unwrap();
+        lane.enter(Priority::Send, 0).await.unwrap().finish(throttled(1));
+        let slot = lane.enter(Priority::Send, 0).await.unwrap();
         assert!((1..=2).contains(&started.elapsed().as_secs()));
 
-        let mut waiting = pin!(lane.enter(Priority::Backlog));
+        let mut waiting = pin!(lane.enter(Priority::Backlog, 0));
         assert!(poll_immediate(&mut waiting).await.is_none());
         let standing = slot.finish(throttled(60));
         let before = time::Instant::now();
         let error = waiting.await.err().unwrap();
         assert!(matches!(error, GraphError::Parked(parked)
             if parked.until == standing.rests_until && parked.reason == ParkReason::Throttled));
-        assert!(lane.enter(Priority::Send).await.is_err());
+        assert!(lane.enter(Priority::Send, 0).await.is_err());
         assert_eq!(before.elapsed(), Duration::ZERO);
         time::sleep(Duration::from_secs(60)).await;
-        assert!(lane.enter(Priority::Send).await.is_ok());
+        assert!(lane.enter(Priority::Send, 0).await.is_ok());
     }
 }

@@ -160,8 +160,28 @@ pub struct Integration {
     pub cloud: String,
     /// Where Graph is, if not where the cloud says; without a version.
     pub graph_url: Option<String>,
+    /// How much is asked of each mailbox.
+    pub limits: Limits,
     /// What it signs in with, the preferred first.
     pub credentials: Vec<Credential>,
+}
+
+/// How much is asked of a mailbox. The defaults are Microsoft's limits
+/// (<https://learn.microsoft.com/en-us/graph/throttling-limits>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests at one time.
+    pub concurrency: u32,
+    /// Requests in ten minutes.
+    pub requests: u32,
+    /// Bytes sent to Microsoft in five minutes.
+    pub upload_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { concurrency: 4, requests: 10_000, upload_bytes: 150 * 1024 * 1024 }
+    }
 }
 
 /// A credential of an integration.
@@ -268,7 +288,7 @@ items! {
     Skill by name: name;
     User by email: name, roles, skills, languages, capacity;
     Queue by name: alerting_timeout, members, wrap_up_codes;
-    Integration by name: kind, token_endpoint, client_id, cloud, graph_url, credentials;
+    Integration by name: kind, token_endpoint, client_id, cloud, graph_url, limits, credentials;
     Domain by name: kind, integration;
     Mailbox by address: integration, folders, take_from, after_taking, opened;
     Route by address: queue, skills, language, priority, from_name;

@@ -255,6 +255,31 @@ impl Simulator {
         Ok(())
     }
 
+    /// Makes a draft in Drafts as a person at the mailbox would.
+    ///
+    /// # Errors
+    /// When no mailbox has the address.
+    pub fn make_draft(&self, address: &str, subject: &str) -> Result<(), NoMailbox> {
+        let mut state = self.state();
+        let mailbox = state.find_recipient(address).ok_or_else(|| NoMailbox(address.to_owned()))?;
+        let draft = state.blank_draft(Content { subject: subject.to_owned(), ..Content::default() });
+        let _made = state.insert_draft(mailbox, draft);
+        drop(state);
+        self.wake();
+        Ok(())
+    }
+
+    /// Ends every subscription of a mailbox without a word.
+    ///
+    /// # Errors
+    /// When no mailbox has the address.
+    pub fn end_subscriptions(&self, address: &str) -> Result<(), NoMailbox> {
+        let mut state = self.state();
+        let mailbox = state.find_recipient(address).ok_or_else(|| NoMailbox(address.to_owned()))?;
+        state.subscriptions.retain(|_, subscription| subscription.mailbox != mailbox);
+        Ok(())
+    }
+
     /// Moves a mail to the folder of this name as a person at the mailbox would; nothing happens where
     /// there is no such mail or folder.
     ///

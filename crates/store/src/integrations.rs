@@ -1,6 +1,6 @@
 //! Integrations with their credentials, opened for those who connect with them.
 
-use postroom_model::{IntegrationId, Timestamp};
+use postroom_model::{IntegrationId, Timestamp, organization::Limits};
 use secrecy::SecretString;
 
 use crate::{Db, DbError, Stmt, Store, args, seal};
@@ -31,6 +31,8 @@ pub struct Integration {
     pub cloud: String,
     /// Where Graph is, if not where the cloud says.
     pub graph_url: Option<String>,
+    /// How much is asked of each mailbox.
+    pub limits: Limits,
     /// What it signs in with, the preferred first.
     pub credentials: Vec<Credential>,
 }
@@ -63,7 +65,8 @@ pub enum CredentialError {
 /// When the engine can't be reached, or a credential does not open.
 pub async fn list(store: &Store) -> Result<Vec<Integration>, CredentialError> {
     let stmt = Stmt::new(
-        "SELECT id, name, token_endpoint, client_id, cloud, graph_url FROM integrations ORDER BY position, id",
+        "SELECT id, name, token_endpoint, client_id, cloud, graph_url, concurrency, requests, upload_bytes \
+         FROM integrations ORDER BY position, id",
         args![],
     );
     let mut integrations = Vec::new();
@@ -77,6 +80,11 @@ pub async fn list(store: &Store) -> Result<Vec<Integration>, CredentialError> {
             client_id: c.next()?,
             cloud: c.next()?,
             graph_url: c.next()?,
+            limits: Limits {
+                concurrency: c.next()?,
+                requests: c.next()?,
+                upload_bytes: u64::try_from(c.next::<i64>()?).unwrap_or_default(),
+            },
             credentials: list_credentials(store, id).await?,
         });
     }

@@ -9,7 +9,9 @@ use jiff::SignedDuration;
 use postroom_graph::Cloud;
 use postroom_model::{
     mailbox::{AfterTaking, Opened, TakeFrom},
-    organization::{Credential, Domain, Integration, Mailbox, Organization, Queue, Route, Skill, User},
+    organization::{
+        Credential, Domain, Integration, Limits, Mailbox, Organization, Queue, Route, Skill, User,
+    },
 };
 
 use super::{
@@ -68,6 +70,7 @@ fn integration(from: &document::Integration, secrets: &Secrets) -> Option<Integr
         client_id: from.client_id.as_ref()?.value.0.clone(),
         cloud: from.cloud.as_ref().map_or(Cloud::Global, |cloud| cloud.value.0).as_str().to_owned(),
         graph_url: from.graph_url.as_ref().map(|url| url.value.0.clone()),
+        limits: limits(from.limits.as_ref()),
         credentials: from
             .credentials
             .as_ref()?
@@ -76,6 +79,19 @@ fn integration(from: &document::Integration, secrets: &Secrets) -> Option<Integr
             .map(|from| credential(from, secrets))
             .collect::<Option<_>>()?,
     })
+}
+
+fn limits(from: Option<&document::Limits>) -> Limits {
+    let usual = Limits::default();
+    let Some(from) = from else { return usual };
+    Limits {
+        concurrency: from.concurrency.as_ref().map_or(usual.concurrency, |number| number.value.0),
+        requests: from.requests.as_ref().map_or(usual.requests, |number| number.value.0),
+        upload_bytes: from
+            .upload_mib
+            .as_ref()
+            .map_or(usual.upload_bytes, |number| u64::from(number.value.0) * 1024 * 1024),
+    }
 }
 
 fn credential(from: &document::Credential, secrets: &Secrets) -> Option<Credential> {

@@ -10,8 +10,9 @@ use postroom_model::{
 use super::{
     read::{AtLeastOne, Located, Named, record},
     values::{
-        Address, Afterwards, AlertingTimeout, Capacity, ClientId, CloudWord, Day, DomainName, GraphUrl,
-        Language, Name, Priority, Proficiency, SecretReference, Start, TokenEndpoint, Word,
+        Address, Afterwards, AlertingTimeout, Capacity, ClientId, CloudWord, Concurrency, Day, DomainName,
+        GraphUrl, Language, Name, Priority, Proficiency, Requests, SecretReference, Start, TokenEndpoint,
+        UploadMib, Word,
     },
 };
 
@@ -71,8 +72,24 @@ record! {
         cloud: Located<CloudWord>,
         /// Where Graph is, if not where the cloud says: a simulator or a proxy.
         graph_url: Located<GraphUrl>,
+        /// How much is asked of each mailbox; Microsoft's own limits where it is left out.
+        limits: Limits,
         /// The mailboxes that are connected through it.
         mailboxes: Vec<Mailbox>,
+    }
+}
+
+record! {
+    /// How much is asked of a mailbox. Microsoft changes its limits; these are the present ones.
+    Limits, "a limit":
+    required {}
+    optional {
+        /// Requests at one time, from 1 to 16; 4 where it is left out.
+        concurrency: Located<Concurrency>,
+        /// Requests in ten minutes, from 100 to 1000000; 10000 where it is left out.
+        requests: Located<Requests>,
+        /// Mebibytes sent to Microsoft in five minutes, from 1 to 10000; 150 where it is left out.
+        upload_mib: Located<UploadMib>,
     }
 }
 

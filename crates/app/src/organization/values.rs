@@ -159,6 +159,48 @@ impl Scalar for Capacity {
 }
 schema!(Capacity, { "type": "integer", "minimum": 1, "maximum": 25 });
 
+/// Requests to a mailbox at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Concurrency(pub(super) u32);
+
+impl Scalar for Concurrency {
+    const WHAT: &'static str = "a number of requests at one time";
+    const NUMBER: bool = true;
+
+    fn understand(text: &str) -> Result<Self, String> {
+        number(text, Self::WHAT, 1, 16).map(|n| Self(n.unsigned_abs()))
+    }
+}
+schema!(Concurrency, { "type": "integer", "minimum": 1, "maximum": 16 });
+
+/// Requests to a mailbox in ten minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Requests(pub(super) u32);
+
+impl Scalar for Requests {
+    const WHAT: &'static str = "a number of requests";
+    const NUMBER: bool = true;
+
+    fn understand(text: &str) -> Result<Self, String> {
+        number(text, Self::WHAT, 100, 1_000_000).map(|n| Self(n.unsigned_abs()))
+    }
+}
+schema!(Requests, { "type": "integer", "minimum": 100, "maximum": 1_000_000 });
+
+/// Mebibytes sent in five minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UploadMib(pub(super) u32);
+
+impl Scalar for UploadMib {
+    const WHAT: &'static str = "a number of mebibytes";
+    const NUMBER: bool = true;
+
+    fn understand(text: &str) -> Result<Self, String> {
+        number(text, Self::WHAT, 1, 10_000).map(|n| Self(n.unsigned_abs()))
+    }
+}
+schema!(UploadMib, { "type": "integer", "minimum": 1, "maximum": 10_000 });
+
 /// What is served first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Priority(pub(super) i32);

@@ -8,6 +8,7 @@ mod kills;
 mod laws;
 mod life;
 mod pages;
+mod pitfalls;
 mod real_mail;
 mod sign_in;
 mod take_in;

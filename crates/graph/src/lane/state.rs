@@ -20,6 +20,8 @@ const LINGER: SignedDuration = SignedDuration::from_secs(30);
 /// After a refusal that names `MailboxConcurrency`: so many at a time, for so long.
 const FEWER: usize = 3;
 const FEWER_FOR: SignedDuration = SignedDuration::from_mins(10);
+/// The time over which sent bytes are counted.
+const UPLOAD_WINDOW: SignedDuration = SignedDuration::from_mins(5);
 /// Failures in a row that open the breaker.
 const FAILURES: u32 = 5;
 /// Waits after throttling without a word of Graph, after failures, and after being shut out:
@@ -76,7 +78,9 @@ pub(super) struct State {
     lingering: VecDeque<Timestamp>,
     fewer_until: Option<Timestamp>,
     /// Requests made, by second.
-    spent: VecDeque<(i64, u32)>,
+    spent: Spending,
+    /// Bytes sent, by second.
+    uploaded: Spending,
     rest: Option<Parked>,
     /// Requests begun up to then say nothing new about the state of the mailbox.
     rest_began: Option<Timestamp>,
@@ -97,7 +101,8 @@ impl State {
             active: 0,
             lingering: VecDeque::new(),
             fewer_until: None,
-            spent: VecDeque::new(),
+            spent: Spending::over(config.budget_window, u64::from(config.budget)),
+            uploaded: Spending::over(UPLOAD_WINDOW, config.upload_budget),
             rest: None,
             rest_began: None,
             throttled: 0,
@@ -124,7 +129,7 @@ impl State {
         self.row.values().take(count).for_each(|woken| woken.notify_one());
     }
 
-    pub(super) fn admit(&mut self, ticket: Ticket, now: Timestamp) -> Admission {
+    pub(super) fn admit(&mut self, ticket: Ticket, upload: u64, now: Timestamp) -> Admission {
         self.settle(now);
         if let Some(rest) = self.rest.filter(|rest| rest.until > now + MOMENT) {
             return Admission::Parked(rest);
@@ -135,7 +140,7 @@ impl State {
         if let Some(rest) = self.rest {
             return Admission::Wait(Some(rest.until));
         }
-        if let Some(until) = self.broke_until() {
+        if let Some(until) = self.broke_until(upload) {
             let parked = Parked { until, reason: ParkReason::Budget };
             return if until > now + MOMENT {
                 Admission::Parked(parked)
@@ -150,17 +155,14 @@ impl State {
         }
         self.active += 1;
         self.probing = self.opened > 0;
-        self.spend(now);
+        self.spend(upload, now);
         Admission::Enter { probe: self.probing }
     }
 
-    /// Counts a request.
-    pub(super) fn spend(&mut self, now: Timestamp) {
-        let second = now.as_second();
-        match self.spent.back_mut() {
-            Some((last, count)) if *last >= second => *count += 1,
-            _ => self.spent.push_back((second, 1)),
-        }
+    /// Counts a request and what it sends.
+    pub(super) fn spend(&mut self, upload: u64, now: Timestamp) {
+        self.spent.add(1, now);
+        self.uploaded.add(upload, now);
     }
 
     pub(super) fn release(&mut self, probe: bool, linger: bool, now: Timestamp) {
@@ -222,14 +224,15 @@ impl State {
 
     pub(super) fn view(&mut self, now: Timestamp) -> LaneView {
         self.settle(now);
-        let broke = self.broke_until().map(|until| Parked { until, reason: ParkReason::Budget });
+        let broke = self.broke_until(0).map(|until| Parked { until, reason: ParkReason::Budget });
         LaneView {
             in_flight: self.in_flight(),
             limit: self.limit(),
             waiting: self.row.len(),
             parked: self.rest.or(broke),
             probing: self.opened > 0,
-            budget_left: self.config.budget.saturating_sub(self.spent_in_all()),
+            budget_left: u32::try_from(self.spent.left()).unwrap_or(u32::MAX),
+            upload_left: self.uploaded.left(),
         }
     }
 
@@ -238,11 +241,8 @@ impl State {
         self.lingering.retain(|until| *until > now);
         self.rest = self.rest.filter(|rest| rest.until > now);
         self.fewer_until = self.fewer_until.filter(|until| *until > now);
-        let horizon = now.as_second() - self.config.budget_window.as_secs();
-        // A request of that very second may have been made after its begin.
-        while self.spent.front().is_some_and(|(second, _)| *second < horizon) {
-            self.spent.pop_front();
-        }
+        self.spent.settle(now);
+        self.uploaded.settle(now);
     }
 
     fn rest(&mut self, now: Timestamp, wait: SignedDuration, reason: ParkReason) {
@@ -251,23 +251,9 @@ impl State {
         self.rest = Some(self.rest.filter(|old| old.until > new.until).unwrap_or(new));
     }
 
-    /// The end of the wait for budget, if there is none left.
-    fn broke_until(&self) -> Option<Timestamp> {
-        let mut over = (self.spent_in_all() + 1).saturating_sub(self.config.budget.max(1));
-        self.spent
-            .iter()
-            .find(|(_, count)| {
-                let enough = over > 0 && *count >= over;
-                over = over.saturating_sub(*count);
-                enough
-            })
-            .and_then(|(second, _)| {
-                Timestamp::from_second(second + self.config.budget_window.as_secs() + 1).ok()
-            })
-    }
-
-    fn spent_in_all(&self) -> u32 {
-        self.spent.iter().map(|(_, count)| count).sum()
+    /// The end of the wait for budget, if there is none left for a request that sends so much.
+    fn broke_until(&self, upload: u64) -> Option<Timestamp> {
+        self.spent.broke_until(1).max(self.uploaded.broke_until(upload))
     }
 
     fn in_flight(&self) -> usize {
@@ -281,6 +267,58 @@ impl State {
             self.config.concurrency
         };
         most.max(1)
+    }
+}
+
+/// What was used up of something that is allowed so often in any window of time.
+struct Spending {
+    window: SignedDuration,
+    budget: u64,
+    /// By second.
+    spent: VecDeque<(i64, u64)>,
+}
+
+impl Spending {
+    fn over(window: SignedDuration, budget: u64) -> Self {
+        Self { window, budget: budget.max(1), spent: VecDeque::new() }
+    }
+
+    fn add(&mut self, amount: u64, now: Timestamp) {
+        if amount == 0 {
+            return;
+        }
+        let second = now.as_second();
+        match self.spent.back_mut() {
+            Some((last, count)) if *last >= second => *count += amount,
+            _ => self.spent.push_back((second, amount)),
+        }
+    }
+
+    /// Forgets what lies before the window.
+    fn settle(&mut self, now: Timestamp) {
+        let horizon = now.as_second() - self.window.as_secs();
+        // What was used in that very second may have been used after its begin.
+        while self.spent.front().is_some_and(|(second, _)| *second < horizon) {
+            self.spent.pop_front();
+        }
+    }
+
+    fn left(&self) -> u64 {
+        self.budget.saturating_sub(self.spent.iter().map(|(_, count)| count).sum())
+    }
+
+    /// When there is room for so much more, if there is none now. What is more than the whole
+    /// budget goes once nothing else is counted.
+    fn broke_until(&self, wanted: u64) -> Option<Timestamp> {
+        let mut over = wanted.min(self.budget).saturating_sub(self.left());
+        self.spent
+            .iter()
+            .find(|(_, count)| {
+                let enough = over > 0 && *count >= over;
+                over = over.saturating_sub(*count);
+                enough
+            })
+            .and_then(|(second, _)| Timestamp::from_second(second + self.window.as_secs() + 1).ok())
     }
 }
 
@@ -307,7 +345,7 @@ mod tests {
     /// Asks for a slot and leaves the row.
     fn ask(state: &mut State, now: Timestamp) -> Admission {
         let (ticket, _) = state.queue_up(Priority::NewMail);
-        let admission = state.admit(ticket, now);
+        let admission = state.admit(ticket, 0, now);
         state.leave(ticket);
         admission
     }
@@ -461,5 +499,30 @@ mod tests {
         }
         assert!(one(&mut state, at(0), throttled(Some(20))).is_some());
         assert!(one(&mut state, at(1), Outcome::Fine).is_none());
+    }
+
+    #[test]
+    fn what_is_sent_is_counted_over_five_minutes_and_a_giant_goes_alone() {
+        let mut state = State::new(LaneConfig { upload_budget: 100, ..LaneConfig::default() }, true);
+        let mut send = |bytes, now| {
+            let (ticket, _) = state.queue_up(Priority::Send);
+            let admission = state.admit(ticket, bytes, now);
+            state.leave(ticket);
+            match admission {
+                Admission::Enter { probe } => {
+                    state.release(probe, false, now);
+                    Ok(())
+                }
+                Admission::Parked(parked) => Err(parked.until),
+                Admission::Wait(_) => panic!("nobody else waits"),
+            }
+        };
+        assert_eq!(send(60, at(0)), Ok(()));
+        assert_eq!(send(40, at(10)), Ok(()));
+        assert_eq!(send(1, at(20)), Err(at(301)));
+        assert_eq!(send(0, at(20)), Ok(()), "reading costs nothing");
+        assert_eq!(send(60, at(301)), Ok(()));
+        assert_eq!(send(1_000, at(302)), Err(at(602)));
+        assert_eq!(send(1_000, at(602)), Ok(()));
     }
 }

@@ -49,6 +49,7 @@ fn integration(secret: &str) -> Integration {
         client_id: "app".into(),
         cloud: "global".into(),
         graph_url: None,
+        limits: Limits::default(),
         credentials: vec![Credential { name: "spring".into(), secret: secret.into(), expires_at: None }],
     }
 }

@@ -146,6 +146,7 @@ async fn read_integrations(store: &Store, found: &mut Present) -> Result<(), Cre
             client_id: opened.client_id,
             cloud: opened.cloud,
             graph_url: opened.graph_url,
+            limits: opened.limits,
             credentials: opened
                 .credentials
                 .into_iter()

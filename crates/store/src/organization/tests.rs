@@ -7,8 +7,8 @@ use postroom_model::{
     Entropy, Timestamp,
     mailbox::{AfterTaking, Opened, TakeFrom},
     organization::{
-        Credential, Domain, DomainKind, Integration, IntegrationKind, Mailbox, Plan, Queue, Route, Skill,
-        Step, User, Uses, list_unnamed, plan,
+        Credential, Domain, DomainKind, Integration, IntegrationKind, Limits, Mailbox, Plan, Queue, Route,
+        Skill, Step, User, Uses, list_unnamed, plan,
     },
     user::{Role, RoutingStatus},
 };
@@ -87,6 +87,7 @@ fn contoso() -> Organization {
             client_id: "app".into(),
             cloud: "global".into(),
             graph_url: Some("http://127.0.0.1:1".into()),
+            limits: Limits { requests: 500, ..Limits::default() },
             credentials: vec![credential("spring", Some(at(0))), credential("autumn", None)],
         }],
         domains: vec![Domain {

@@ -42,9 +42,10 @@ pub(super) fn queue(id: Uuid, queue: &Queue, position: i64) -> Stmt {
 
 pub(super) fn integration(id: Uuid, integration: &Integration, position: i64) -> Stmt {
     Stmt::new(
-        "INSERT INTO integrations (id, name, kind, token_endpoint, client_id, cloud, graph_url, position) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET \
-         kind = $3, token_endpoint = $4, client_id = $5, cloud = $6, graph_url = $7, position = $8",
+        "INSERT INTO integrations (id, name, kind, token_endpoint, client_id, cloud, graph_url, position, \
+         concurrency, requests, upload_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+         ON CONFLICT (id) DO UPDATE SET kind = $3, token_endpoint = $4, client_id = $5, cloud = $6, \
+         graph_url = $7, position = $8, concurrency = $9, requests = $10, upload_bytes = $11",
         args![
             id,
             integration.name.as_str(),
@@ -53,7 +54,10 @@ pub(super) fn integration(id: Uuid, integration: &Integration, position: i64) ->
             integration.client_id.as_str(),
             integration.cloud.as_str(),
             integration.graph_url.as_deref(),
-            position
+            position,
+            integration.limits.concurrency,
+            integration.limits.requests,
+            i64::try_from(integration.limits.upload_bytes).unwrap_or(i64::MAX)
         ],
     )
 }
