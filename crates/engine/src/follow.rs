@@ -6,7 +6,7 @@
 //! come by the delta query whatever becomes of the subscription (design invariant 3).
 
 use jiff::SignedDuration;
-use postroom_graph::{GraphErrorKind, Mailbox as Lane};
+use postroom_graph::{Graph, GraphError, GraphErrorKind, Mailbox as Lane, ParkReason};
 use postroom_model::{MailboxId, Timestamp, mailbox::MailboxHealth};
 use postroom_store::{
     DbError, Unit, feed::Topic, folders, folders::Folder, mailboxes, mailboxes::Mailbox, subscriptions,
@@ -47,6 +47,18 @@ impl Trouble {
         *self = Self { times: self.times + 1, again_at: Some(at), cause: cause(error) };
         at
     }
+}
+
+/// What came of one look at a folder.
+struct Followed {
+    /// Why its subscription could not be seen to.
+    refused: Option<JobError>,
+    /// Whether announcements can be expected.
+    announced: bool,
+    /// When its next delta round is due.
+    round: Option<Timestamp>,
+    /// When its subscription is to be looked at.
+    renewal: Option<Timestamp>,
 }
 
 /// When the loop looks again.
@@ -116,18 +128,41 @@ impl Engine {
             self.begin_resync(&mailbox, &lane, asked).await?;
             *subscribing = Trouble::default();
         }
-        let mut next = self.now() + self.heartbeat().look;
+        let graph = self.graph(mailbox.integration).await?;
+        let asking = subscribing.is_due(self.now()).then_some(&graph);
+        let (mut refused, mut broken) = (None, None);
         let mut announced = true;
+        let (mut next, mut renewal) = (self.now() + self.heartbeat().look, None);
         for folder in folders::list_of_mailbox(db, id).await? {
-            let folder = self.resolve_folder(&lane, &folder).await?;
-            announced &= self.keep_subscribed(&mailbox, &folder, subscribing).await?;
-            if sync::next_round(&folder).is_none_or(|due| due <= self.now()) {
-                self.delta_round(&mailbox, &lane, &folder).await?;
+            // What is wrong with one folder stops no other.
+            match self.follow_folder(&mailbox, &lane, &folder, asking).await {
+                Ok(followed) => {
+                    announced &= followed.announced;
+                    refused = refused.or(followed.refused);
+                    next = next.min(followed.round.unwrap_or(next));
+                    renewal = [renewal, followed.renewal].into_iter().flatten().min();
+                }
+                Err(error) => broken = broken.or(Some(error)),
             }
-            self.sweep_if_due(&mailbox, &lane, &folder).await?;
-            next = next.min(self.next_look_at(&folder).await?.unwrap_or(next));
         }
-        next = next.min(subscribing.again_at.unwrap_or(next));
+        match refused {
+            Some(error) => {
+                subscribing.note(&error, self.now());
+                tracing::warn!(
+                    mailbox.id = %id,
+                    error = %error,
+                    cause = subscribing.cause,
+                    "Mailbox can't be subscribed to; its mails come by the delta query"
+                );
+            }
+            None if asking.is_some() => *subscribing = Trouble::default(),
+            None => {}
+        }
+        if let Some(error) = broken {
+            return Err(error);
+        }
+        // What could not be done when it was due is done at the end of the wait, not before.
+        next = next.min(subscribing.again_at.or(renewal).unwrap_or(next));
         let (health, detail) = if announced {
             (MailboxHealth::Healthy, None)
         } else {
@@ -135,6 +170,34 @@ impl Engine {
         };
         self.record_health(&mailbox, health, detail).await?;
         Ok(Some(next))
+    }
+
+    /// Brings one folder to where it should be. Its subscription is seen to only with a client
+    /// in `asking`; while announcements can't be expected, the folder is followed each minute.
+    async fn follow_folder(
+        &self,
+        mailbox: &Mailbox,
+        lane: &Lane,
+        folder: &Folder,
+        asking: Option<&Graph>,
+    ) -> Result<Followed, JobError> {
+        let db = &self.store().db;
+        let folder = self.resolve_folder(lane, folder).await?;
+        let refused = match asking {
+            Some(graph) => self.reconcile_subscription(graph, mailbox, &folder).await.err(),
+            None => None,
+        };
+        let all = subscriptions::list_of_folder(db, folder.id).await?;
+        let announced = subscribe::stands(all.first(), self.now());
+        if !announced {
+            self.watch_closely(&folder).await?;
+        }
+        if sync::next_round(&folder).is_none_or(|due| due <= self.now()) {
+            self.delta_round(mailbox, lane, &folder).await?;
+        }
+        self.sweep_if_due(mailbox, lane, &folder).await?;
+        let round = folders::find(db, folder.id).await?.as_ref().and_then(sync::next_round);
+        Ok(Followed { refused, announced, round, renewal: subscribe::next_look(all.first()) })
     }
 
     /// Everything is looked at anew: folders by their names, tracks from their beginning,
@@ -151,54 +214,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Sees to the folder's subscription. Gives whether announcements can be expected;
-    /// while they can't, the folder is followed each minute.
-    async fn keep_subscribed(
-        &self,
-        mailbox: &Mailbox,
-        folder: &Folder,
-        subscribing: &mut Trouble,
-    ) -> Result<bool, JobError> {
-        if subscribing.is_due(self.now()) {
-            let graph = self.graph(mailbox.integration).await?;
-            match self.reconcile_subscription(&graph, mailbox, folder).await {
-                Ok(()) => *subscribing = Trouble::default(),
-                Err(error) => {
-                    subscribing.note(&error, self.now());
-                    tracing::warn!(
-                        mailbox.id = %mailbox.id,
-                        error = %error,
-                        cause = subscribing.cause,
-                        "Mailbox can't be subscribed to; its mails come by the delta query"
-                    );
-                }
-            }
-        }
-        let all = subscriptions::list_of_folder(&self.store().db, folder.id).await?;
-        let stands = subscribe::stands(all.first(), self.now());
-        if !stands {
-            self.watch_closely(folder).await?;
-        }
-        Ok(stands)
-    }
-
-    /// When something of the folder is due.
-    async fn next_look_at(&self, folder: &Folder) -> Result<Option<Timestamp>, JobError> {
-        let db = &self.store().db;
-        let all = subscriptions::list_of_folder(db, folder.id).await?;
-        let subscription = subscribe::next_look(all.first());
-        let round = folders::find(db, folder.id).await?.as_ref().and_then(sync::next_round);
-        Ok([subscription, round].into_iter().flatten().min())
-    }
-
     async fn record_failure(&self, id: MailboxId, error: &JobError, cause: &str) {
         let health = match error {
-            JobError::Graph(error)
-                if matches!(
-                    error.kind(),
-                    GraphErrorKind::Throttled { .. } | GraphErrorKind::Parked { .. }
-                ) =>
-            {
+            JobError::Graph(GraphError::Parked(parked)) => match parked.reason {
+                ParkReason::Throttled | ParkReason::Budget => MailboxHealth::Throttled,
+                // The lane rests because of what stands there already, with Microsoft's own words.
+                ParkReason::Outage | ParkReason::ShutOut => return,
+            },
+            JobError::Graph(error) if matches!(error.kind(), GraphErrorKind::Throttled { .. }) => {
                 MailboxHealth::Throttled
             }
             _ => MailboxHealth::Failing,

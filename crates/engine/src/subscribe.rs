@@ -265,21 +265,16 @@ impl Engine {
         Ok(true)
     }
 
-    /// Asks whether the subscription stands; gives false if Microsoft no longer knows it. A
-    /// question that is not answered changes nothing: it is asked again at the next look.
+    /// Asks whether the subscription stands; gives false if Microsoft no longer knows it.
     async fn check_subscription(&self, graph: &Graph, subscription: &Subscription) -> Result<bool, JobError> {
         let Some(graph_id) = &subscription.graph_id else { return Ok(false) };
-        match graph.find_subscription(graph_id).await {
-            Ok(Some(found)) => {
+        match graph.find_subscription(graph_id).await? {
+            Some(found) => {
                 let stmt = subscriptions::record_checked(subscription.id, found.expires, self.now());
                 self.store().commit(Unit::new().with(stmt)).await?;
                 Ok(true)
             }
-            Ok(None) => Ok(false),
-            Err(error) => {
-                tracing::debug!(subscription.id = %subscription.id, error = %error, "Subscription could not be checked");
-                Ok(true)
-            }
+            None => Ok(false),
         }
     }
 

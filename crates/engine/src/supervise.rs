@@ -105,10 +105,14 @@ impl Engine {
         let mut running: BTreeMap<Charge, CancellationToken> = BTreeMap::new();
         let mut changes = self.changes();
         loop {
-            if let Err(error) = self.supervise_round(&mut running).await {
-                tracing::warn!(error = %error, "The node's leases could not be renewed");
-            }
-            let sleep = self.sleep_until(self.now() + self.heartbeat().every);
+            let wait = match self.supervise_round(&mut running).await {
+                Ok(()) => self.heartbeat().every,
+                Err(error) => {
+                    tracing::warn!(error = %error, "The node's leases could not be renewed");
+                    AMONG_NODES.every
+                }
+            };
+            let sleep = self.sleep_until(self.now() + wait);
             tokio::pin!(sleep);
             loop {
                 tokio::select! {

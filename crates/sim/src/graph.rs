@@ -195,7 +195,11 @@ fn enter(simulator: &Simulator, call: &mut Call, kind: &'static str, too_large: 
     };
     call.grant = Some(Arc::clone(&grant));
     let Resource::User(user, resource) = &call.resource else {
-        return outside(if too_large { Err(Failure::too_large()) } else { access::directory(call, &grant) });
+        return outside(if too_large {
+            Err(Failure::too_large())
+        } else {
+            outer_weather(&mut state, call, &grant).and_then(|()| access::directory(call, &grant))
+        });
     };
     let Some(mailbox) = state.find_user(user) else {
         let is_directory = matches!(resource, UserResource::Profile);
@@ -242,6 +246,20 @@ fn weather(state: &mut State, mailbox: &str) -> Result<(), Failure> {
     }
     if state.random.strikes(mailbox, "error.rate", &switches.error) {
         let fate = state.random.roll(mailbox, "error.statuses");
+        return Err(Failure::weather(switches.error_statuses.pick(fate)));
+    }
+    Ok(())
+}
+
+/// The same for requests that name no mailbox.
+fn outer_weather(state: &mut State, call: &Call, grant: &Grant) -> Result<(), Failure> {
+    if !matches!(call.resource, Resource::Subscriptions | Resource::Subscription(_)) {
+        return Ok(());
+    }
+    let switches = state.board.tenant();
+    let client = grant.client_id.to_string();
+    if state.random.strikes(&client, "sub.error_rate", &switches.sub_error) {
+        let fate = state.random.roll(&client, "error.statuses");
         return Err(Failure::weather(switches.error_statuses.pick(fate)));
     }
     Ok(())

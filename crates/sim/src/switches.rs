@@ -88,6 +88,8 @@ switches! {
     sub_list_stale: bool = false, "sub.list_stale";
     /// Lists of subscriptions that fail.
     sub_list_error: Chance = Chance::NEVER, "sub.list_error";
+    /// Requests about subscriptions, of whatever kind, that fail.
+    sub_error: Chance = Chance::NEVER, "sub.error_rate";
     /// While true, deleting a subscription answers 404 and it goes on notifying.
     sub_zombie: bool = false, "sub.zombie";
     /// While true, renewals answer 200 and do not move the expiry.

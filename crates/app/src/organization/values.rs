@@ -123,97 +123,47 @@ impl Scalar for Language {
 }
 schema!(Language, { "type": "string", "pattern": "^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$" });
 
-/// A whole number within bounds.
-fn number(text: &str, what: &str, least: i32, most: i32) -> Result<i32, String> {
-    match text.trim().parse::<i32>() {
-        Ok(number) if (least..=most).contains(&number) => Ok(number),
-        _ => Err(format!("{text} is not {what}; write a whole number from {least} to {most}")),
-    }
+/// Values that are a whole number within bounds.
+macro_rules! numbers {
+    ($($(#[$meta:meta])* $name:ident($type:ty): $what:literal, $least:literal to $most:literal;)*) => {
+        $(
+            $(#[$meta])*
+            #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+            pub(super) struct $name(pub(super) $type);
+
+            impl Scalar for $name {
+                const WHAT: &'static str = $what;
+                const NUMBER: bool = true;
+
+                fn understand(text: &str) -> Result<Self, String> {
+                    match text.trim().parse::<$type>() {
+                        Ok(number) if ($least..=$most).contains(&number) => Ok(Self(number)),
+                        _ => Err(format!(
+                            "{text} is not {}; write a whole number from {} to {}",
+                            $what, $least, $most
+                        )),
+                    }
+                }
+            }
+            schema!($name, { "type": "integer", "minimum": $least, "maximum": $most });
+        )*
+    };
 }
 
-/// How good somebody is at something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Proficiency(pub(super) u8);
-
-impl Scalar for Proficiency {
-    const WHAT: &'static str = "a proficiency";
-    const NUMBER: bool = true;
-
-    fn understand(text: &str) -> Result<Self, String> {
-        number(text, Self::WHAT, 0, 5).map(|n| Self(u8::try_from(n).unwrap_or_default()))
-    }
+numbers! {
+    /// How good somebody is at something.
+    Proficiency(u8): "a proficiency", 0 to 5;
+    /// How many conversations at once.
+    Capacity(u32): "a capacity", 1 to 25;
+    /// Requests to a mailbox at one time.
+    Concurrency(u32): "a number of requests at one time", 1 to 16;
+    /// Requests to a mailbox in ten minutes.
+    Requests(u32): "a number of requests", 100 to 1_000_000;
+    /// Mebibytes sent to Microsoft in five minutes.
+    UploadMib(u32): "a number of mebibytes", 1 to 10_000;
+    /// What is served first.
+    Priority(i32): "a priority", -1000 to 1000;
 }
-schema!(Proficiency, { "type": "integer", "minimum": 0, "maximum": 5 });
-
-/// How many conversations at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Capacity(pub(super) u32);
-
-impl Scalar for Capacity {
-    const WHAT: &'static str = "a capacity";
-    const NUMBER: bool = true;
-
-    fn understand(text: &str) -> Result<Self, String> {
-        number(text, Self::WHAT, 1, 25).map(|n| Self(n.unsigned_abs()))
-    }
-}
-schema!(Capacity, { "type": "integer", "minimum": 1, "maximum": 25 });
-
-/// Requests to a mailbox at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Concurrency(pub(super) u32);
-
-impl Scalar for Concurrency {
-    const WHAT: &'static str = "a number of requests at one time";
-    const NUMBER: bool = true;
-
-    fn understand(text: &str) -> Result<Self, String> {
-        number(text, Self::WHAT, 1, 16).map(|n| Self(n.unsigned_abs()))
-    }
-}
-schema!(Concurrency, { "type": "integer", "minimum": 1, "maximum": 16 });
-
-/// Requests to a mailbox in ten minutes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Requests(pub(super) u32);
-
-impl Scalar for Requests {
-    const WHAT: &'static str = "a number of requests";
-    const NUMBER: bool = true;
-
-    fn understand(text: &str) -> Result<Self, String> {
-        number(text, Self::WHAT, 100, 1_000_000).map(|n| Self(n.unsigned_abs()))
-    }
-}
-schema!(Requests, { "type": "integer", "minimum": 100, "maximum": 1_000_000 });
-
-/// Mebibytes sent in five minutes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct UploadMib(pub(super) u32);
-
-impl Scalar for UploadMib {
-    const WHAT: &'static str = "a number of mebibytes";
-    const NUMBER: bool = true;
-
-    fn understand(text: &str) -> Result<Self, String> {
-        number(text, Self::WHAT, 1, 10_000).map(|n| Self(n.unsigned_abs()))
-    }
-}
-schema!(UploadMib, { "type": "integer", "minimum": 1, "maximum": 10_000 });
-
-/// What is served first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Priority(pub(super) i32);
-
-impl Scalar for Priority {
-    const WHAT: &'static str = "a priority";
-    const NUMBER: bool = true;
-
-    fn understand(text: &str) -> Result<Self, String> {
-        number(text, Self::WHAT, -1000, 1000).map(Self)
-    }
-}
-schema!(Priority, { "type": "integer", "minimum": -1000, "maximum": 1000 });
 
 /// The id of an application in Microsoft Entra.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -124,7 +124,7 @@ fn fault(dice: &mut SmallRng, mailboxes: usize) -> Fault {
     let few = share / 3.0;
     let seconds = dice.random_range(1..40_u64);
     let switch = |mailbox, name, value| Fault::Switch { mailbox, name, value };
-    match dice.random_range(0..30) {
+    match dice.random_range(0..31) {
         0 | 1 => switch(one_or_all, "notify.loss_rate", json!(share)),
         2 => switch(one_or_all, "notify.duplicate_rate", json!(share)),
         3 => switch(one_or_all, "notify.jitter_ms", json!(seconds * 1000)),
@@ -149,6 +149,7 @@ fn fault(dice: &mut SmallRng, mailboxes: usize) -> Fault {
         23 => switch(None, "token.revoke", json!(true)),
         24 => switch(None, "secret.expire", json!(true)),
         25 => switch(None, "sts.error_rate", json!(share)),
+        30 => switch(None, "sub.error_rate", json!(share)),
         26 => Fault::Licence { mailbox },
         27 => Fault::Policy { mailbox },
         28 => Fault::Store { of: dice.random_range(1..20) },

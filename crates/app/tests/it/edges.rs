@@ -24,17 +24,11 @@ use postroom_store::{
 use serde_json::json;
 
 use crate::laws::{deliver, ledger, mail};
-use crate::take_in::connected;
+use crate::take_in::{connected, world};
 
 const SUPPORT: &str = "support@contoso.example";
 const SALES: &str = "sales@contoso.example";
 const CUSTOMER: &str = "ann@customer.example";
-
-async fn world() -> anyhow::Result<World> {
-    let world = World::start(Plan::sample(Ground::Virtual)).await?;
-    connected(&world).await?;
-    Ok(world)
-}
 
 async fn pause(world: &World, seconds: u64) -> anyhow::Result<()> {
     tokio::time::sleep(Duration::from_secs(seconds)).await;

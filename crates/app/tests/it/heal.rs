@@ -13,26 +13,12 @@ use postroom_store::{folders, mailboxes, mailboxes::Mailbox};
 use serde_json::json;
 
 use crate::{
-    laws::{Delivered, assert_taken_once, deliver, ledger, mail},
-    take_in::connected,
+    laws::{Delivered, assert_taken_once, ledger, pause, write},
+    take_in::{connected, world},
 };
 
 const SUPPORT: &str = "support@contoso.example";
 const SALES: &str = "sales@contoso.example";
-
-async fn world() -> anyhow::Result<World> {
-    let world = World::start(Plan::sample(Ground::Virtual)).await?;
-    connected(&world).await?;
-    Ok(world)
-}
-
-async fn pause(minutes: u64) {
-    tokio::time::sleep(Duration::from_secs(minutes * 60)).await;
-}
-
-fn write(world: &World, to: &'static str, subject: &str) -> Delivered {
-    deliver(world, to, mail("Ann <ann@customer.example>", to, subject, ""))
-}
 
 async fn mailbox(world: &World, address: &str) -> anyhow::Result<Mailbox> {
     let all = mailboxes::list(world.db()).await?;
@@ -45,6 +31,11 @@ async fn is_taken(world: &World, mail: &Delivered) -> anyhow::Result<bool> {
 
 fn asked(world: &World, kind: &str) -> u64 {
     world.simulator.figures().by_kind.get(kind).copied().unwrap_or_default()
+}
+
+fn asked_about_subscriptions(world: &World) -> u64 {
+    let by_kind = world.simulator.figures().by_kind;
+    by_kind.iter().filter(|(kind, _)| kind.starts_with("subscription.")).map(|(_, count)| count).sum()
 }
 
 fn asked_of(world: &World, address: &str) -> u64 {
@@ -130,6 +121,59 @@ async fn mails_come_though_no_subscription_can_be_made_and_the_mailbox_says_so()
     assert_eq!(mailbox(&world, SUPPORT).await?.health, MailboxHealth::Healthy);
     assert_eq!(world.simulator.subscriptions().len(), 3);
     assert_taken_once(&world, &[mail]).await?;
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_about_subscriptions_is_asked_again_after_growing_waits_and_stops_no_mail()
+-> anyhow::Result<()> {
+    let world = world().await?;
+    let mut delivered = Vec::new();
+    // The hourly question, then the renewal at half life, each for hours.
+    for minutes in [50, 4 * 24 * 60] {
+        pause(minutes).await;
+        let asked = asked_about_subscriptions(&world);
+        world.simulator.set_switch("sub.error_rate", json!(1))?;
+        pause(6 * 60).await;
+        let mail = write(&world, SUPPORT, "Meanwhile");
+        assert!(minutes_until_taken(&world, &mail).await? <= 6);
+        delivered.push(mail);
+        let more = asked_about_subscriptions(&world) - asked;
+        // Three mailboxes, each at first after seconds and then every five minutes; the list once an hour.
+        assert!((10..3 * 90).contains(&more), "{more} requests in six hours");
+        world.simulator.set_switch("sub.error_rate", json!(0))?;
+        pause(20).await;
+        assert_eq!(mailbox(&world, SUPPORT).await?.health, MailboxHealth::Healthy);
+        assert_eq!(world.simulator.subscriptions().len(), 3);
+    }
+    assert_taken_once(&world, &delivered).await?;
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_is_missing_or_not_subscribed_to_stops_no_other_folder() -> anyhow::Result<()> {
+    let world = World::start(plan("folders: [inbox, Orders]")).await?;
+    pause(2).await;
+    let first = write(&world, SUPPORT, "No folder Orders yet");
+    assert!(minutes_until_taken(&world, &first).await? <= 1);
+    let row = mailbox(&world, SUPPORT).await?;
+    assert_eq!(row.health, MailboxHealth::Failing);
+    assert!(row.health_detail.unwrap_or_default().contains("no folder \"Orders\""), "the cause is named");
+
+    // One folder's subscription stands, the other's can't be made: the waits grow all the same.
+    world.simulator.set_switch("sub.validation_flaky", json!(1))?;
+    world.simulator.make_folder(SUPPORT, "Orders")?;
+    connected(&world).await?;
+    let before = asked(&world, "subscription.create");
+    pause(60).await;
+    let tries = asked(&world, "subscription.create") - before;
+    assert!((5..30).contains(&tries), "{tries} tries in an hour");
+    assert_eq!(mailbox(&world, SUPPORT).await?.health, MailboxHealth::Polling);
+    world.simulator.set_switch("sub.validation_flaky", json!(0))?;
+    pause(12).await;
+    assert_eq!(mailbox(&world, SUPPORT).await?.health, MailboxHealth::Healthy);
+    assert_eq!(world.simulator.subscriptions().len(), 4);
+    assert_taken_once(&world, &[first]).await?;
     world.assert_quiet().await
 }
 

@@ -235,7 +235,7 @@ fn hex(bytes: &[u8]) -> String {
 async fn assert_taken(pair: &mut Pair, delivered: &BTreeMap<String, String>) -> anyhow::Result<()> {
     pair.until("every mail is read and routed", async |pair| {
         let rows = pair.ledger()?;
-        let done = |row: &&Value| row["state"] == "routed" && row["touched"] == true;
+        let done = |row: &&Value| row["state"] == "routed" && row["marked_read"] == true;
         Ok(rows.iter().filter(done).count() >= delivered.len())
     })
     .await?;

@@ -28,6 +28,16 @@ pub(crate) fn mail(from: &str, to: &str, subject: &str, headers: &str) -> String
     format!("From: {from}\r\nTo: {to}\r\nSubject: {subject}\r\n{headers}\r\nGood morning.\r\n")
 }
 
+/// Delivers a plain mail of a customer.
+pub(crate) fn write(world: &World, to: &'static str, subject: &str) -> Delivered {
+    deliver(world, to, mail("Ann <ann@customer.example>", to, subject, ""))
+}
+
+/// Lets minutes pass.
+pub(crate) async fn pause(minutes: u64) {
+    tokio::time::sleep(std::time::Duration::from_secs(minutes * 60)).await;
+}
+
 /// The whole ledger.
 pub(crate) async fn ledger(db: &Db) -> anyhow::Result<Vec<Message>> {
     Ok(messages::list_after(db, None, 100_000).await?)

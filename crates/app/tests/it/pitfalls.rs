@@ -13,8 +13,8 @@ use postroom_store::{folders, mailboxes, messages, messages::SeenMessage};
 use serde_json::{Value, json};
 
 use crate::{
-    laws::{Delivered, assert_taken_once, deliver, ledger, mail},
-    take_in::connected,
+    laws::{Delivered, assert_taken_once, deliver, ledger, mail, pause, write},
+    take_in::{connected, world},
 };
 
 const TABLE: &str = include_str!("pitfalls.tsv");
@@ -69,20 +69,6 @@ fn sources(folder: &Path) -> std::io::Result<String> {
         }
     }
     Ok(text)
-}
-
-async fn world() -> anyhow::Result<World> {
-    let world = World::start(Plan::sample(Ground::Virtual)).await?;
-    connected(&world).await?;
-    Ok(world)
-}
-
-async fn pause(minutes: u64) {
-    tokio::time::sleep(Duration::from_secs(minutes * 60)).await;
-}
-
-fn write(world: &World, to: &'static str, subject: &str) -> Delivered {
-    deliver(world, to, mail("Ann <ann@customer.example>", to, subject, ""))
 }
 
 fn set(world: &World, switches: &[(&str, Value)]) -> anyhow::Result<()> {

@@ -16,7 +16,8 @@ use crate::laws::{assert_taken_once, deliver, ledger, mail};
 
 const SUPPORT: &str = "support@contoso.example";
 
-async fn world() -> anyhow::Result<World> {
+/// The sample tenant, every mailbox followed.
+pub(crate) async fn world() -> anyhow::Result<World> {
     let world = World::start(Plan::sample(Ground::Virtual)).await?;
     connected(&world).await?;
     Ok(world)

@@ -14,3 +14,4 @@ mod notifications;
 mod scoping;
 mod seeds;
 mod signer;
+mod tokens;
