@@ -20,7 +20,7 @@ use laws::Verdict;
 use plan::{Plan, Size};
 
 /// The set that every test run goes through.
-const USUAL: Range<u64> = 0..20;
+const USUAL: Range<u64> = 0..200;
 
 /// Which lives.
 #[derive(Parser)]
