@@ -304,7 +304,13 @@ impl Parts {
     async fn run(&self, store: Store, simulator: &Simulator, door: &Door) -> anyhow::Result<System> {
         let url = Url::parse(PUBLIC_URL)?;
         let graph = simulator.graph_router();
-        let transport = Transport::in_process(move |request| call(graph.clone(), request));
+        let transport = Transport::in_process(move |request: Request<Bytes>| {
+            let asked = graph.clone().oneshot(request.map(Body::from));
+            async move {
+                let Ok(answer) = asked.await;
+                Ok(answer.map(|body| postroom_graph::Body::stream(body.into_data_stream())))
+            }
+        });
         let (engine, tasks) = system::engine(store, transport, self.clock.clone(), self.cpu, url.clone());
         let router = postroom_web::router(Web {
             engine: engine.clone(),

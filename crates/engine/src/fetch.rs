@@ -4,14 +4,20 @@
 //! bytes are durable in the commit that says `stored`, and the mailbox is touched
 //! only by a later job.
 
-use aws_lc_rs::digest;
-use postroom_graph::{GraphErrorKind, Mailbox as Lane, Priority};
+use postroom_graph::{GraphError, GraphErrorKind, Mailbox as Lane, Priority};
 use postroom_model::{
     MailboxId, MessageId,
     ledger::{MessageState, Reason, Step},
     mailbox::{AfterTaking, Opened},
 };
-use postroom_store::{Unit, content::message_context, feed::Topic, mailboxes, messages, trace};
+use postroom_store::{
+    Unit,
+    content::{Written, message_context},
+    feed::Topic,
+    mailboxes,
+    messages::{self, Message},
+    trace,
+};
 use serde_json::json;
 
 use crate::{
@@ -22,6 +28,10 @@ use crate::{
 /// After a notification the mail may not be visible yet: replicas lag by seconds,
 /// sometimes minutes. After this many tries it counts as gone.
 const TRIES_BEFORE_GONE: u32 = 7;
+/// So often the bytes are asked for before they are put together from JSON: where Graph fails at this
+/// mail alone, and where nothing is known but that it failed.
+const TRIES_BEFORE_REBUILT: u32 = 3;
+const UNKNOWN_TRIES_BEFORE_REBUILT: u32 = 6;
 
 impl Engine {
     pub(crate) async fn fetch(
@@ -40,32 +50,26 @@ impl Engine {
         if row.opened == Opened::Leave && self.is_opened(&graph, &message.graph_id).await? {
             return Ok(self.ended_unit(&message, MessageState::Ignored, Reason::OpenedByPerson, None));
         }
-        let bytes = match graph.message_bytes(&message.graph_id, Priority::NewMail).await {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == GraphErrorKind::Gone && attempts >= TRIES_BEFORE_GONE => {
+        let (written, reason) = match self.as_given(&graph, &message).await {
+            Ok(written) => (written, Reason::BytesAsGiven),
+            Err(JobError::Graph(error)) if is_gone(&error, attempts) => {
                 return Ok(self.ended_unit(&message, MessageState::Gone, Reason::NotInMailbox, None));
             }
-            Err(error) => return Err(error.into()),
+            Err(JobError::Graph(error)) if cannot_give(&error, attempts) => {
+                (self.rebuilt(&graph, &message).await?, Reason::Rebuilt)
+            }
+            Err(error) => return Err(error),
         };
-        let sha256 = digest::digest(&digest::SHA256, &bytes);
-        let content = self.store().seal_content(&message_context(id), &bytes, self.now()).await?;
 
         let now = self.now();
-        let mut unit = Unit::new().with(messages::record_stored(
-            id,
-            &content,
-            sha256.as_ref(),
-            bytes.len(),
-            Reason::BytesAsGiven,
-            now,
-        ));
+        let mut unit = Unit::new().with(messages::record_stored(id, &written, reason, now));
         unit.push(trace::record(&trace::NewEntry {
             at: now,
             message: Some(id),
             conversation: None,
             step: Step::Stored,
-            reason: Reason::BytesAsGiven,
-            data: json!({ "bytes": bytes.len() }),
+            reason,
+            data: json!({ "bytes": written.size }),
         }));
         unit.enqueue(&Work::Process { message: id }.job(self.entropy(), now));
         if row.after_taking != AfterTaking::Nothing {
@@ -75,6 +79,16 @@ impl Engine {
         Ok(unit)
     }
 
+    /// The bytes as they come, sealed and stored.
+    async fn as_given(&self, lane: &Lane, message: &Message) -> Result<Written, JobError> {
+        let mut incoming = lane.message_stream(&message.graph_id, Priority::NewMail).await?;
+        let mut writer = self.store().write_content(&message_context(message.id), self.now())?;
+        while let Some(bytes) = incoming.next().await? {
+            writer.write(&bytes).await?;
+        }
+        Ok(writer.finish().await?)
+    }
+
     /// Whether a person has opened the mail. One that is not there is looked for by its bytes.
     async fn is_opened(&self, lane: &Lane, graph_id: &str) -> Result<bool, JobError> {
         match lane.message_meta(graph_id).await {
@@ -82,5 +96,17 @@ impl Engine {
             Err(error) if error.kind() == GraphErrorKind::Gone => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+fn is_gone(error: &GraphError, attempts: u32) -> bool {
+    error.kind() == GraphErrorKind::Gone && attempts >= TRIES_BEFORE_GONE
+}
+
+fn cannot_give(error: &GraphError, attempts: u32) -> bool {
+    match error.kind() {
+        GraphErrorKind::ItemBroken => attempts >= TRIES_BEFORE_REBUILT,
+        GraphErrorKind::Unknown => attempts >= UNKNOWN_TRIES_BEFORE_REBUILT,
+        _ => false,
     }
 }

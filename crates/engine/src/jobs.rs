@@ -178,6 +178,7 @@ impl JobError {
                 GraphErrorKind::Gone
                 | GraphErrorKind::SyncStateLost
                 | GraphErrorKind::Unknown
+                | GraphErrorKind::ItemBroken
                 | GraphErrorKind::Malformed => Retry::Later,
             },
             JobError::Store(error) | JobError::Content(ContentError::Db(error)) => of_store(error),

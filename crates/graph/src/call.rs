@@ -15,11 +15,12 @@ pub(crate) struct Call {
     target: Uri,
     body: Bytes,
     page_size: Option<u32>,
+    witness: Option<Uri>,
 }
 
 impl Call {
     fn new(operation: Operation, method: Method, target: Uri) -> Self {
-        Self { operation, method, target, body: Bytes::new(), page_size: None }
+        Self { operation, method, target, body: Bytes::new(), page_size: None, witness: None }
     }
 
     pub(crate) fn get(operation: Operation, target: Uri) -> Self {
@@ -50,6 +51,16 @@ impl Call {
     /// Asks for pages of this many items; a hint.
     pub(crate) fn page_size(self, items: u32) -> Self {
         Self { page_size: Some(items), ..self }
+    }
+
+    /// If Graph fails at this call, a small question about the same item is asked at once: its answer
+    /// tells an item that can't be had from a mailbox that does not work.
+    pub(crate) fn witness(self, target: Uri) -> Self {
+        Self { witness: Some(target), ..self }
+    }
+
+    pub(crate) fn question(&self) -> Option<Self> {
+        self.witness.clone().map(|target| Self::get(Operation::MessageMeta, target))
     }
 
     pub(crate) fn request(&self, token: &Token) -> Request<Bytes> {

@@ -40,6 +40,9 @@ pub enum GraphErrorKind {
     /// No word on whether it was done: a time-out, a broken connection or an
     /// error of Graph's own, on a lane that otherwise works.
     Unknown,
+    /// Graph has an error of its own with this request again, while it answers others about the same
+    /// item, and the mailbox has not failed otherwise for five minutes: the item can't be had this way.
+    ItemBroken,
     /// This request will not succeed as it is.
     Refused,
     /// The answer can't be understood.
@@ -83,6 +86,9 @@ pub enum GraphError {
     /// See [`GraphErrorKind::Unknown`].
     #[error("Graph did not say whether it was done")]
     Unknown(#[source] Failure),
+    /// See [`GraphErrorKind::ItemBroken`].
+    #[error("Graph fails at this item, and only at it: {0}")]
+    ItemBroken(Box<Answer>),
     /// See [`GraphErrorKind::Refused`].
     #[error("Graph refused: {0}")]
     Refused(Box<Answer>),
@@ -110,6 +116,14 @@ pub enum Failure {
         /// The time allowed.
         patience: Duration,
     },
+    /// The answer began and then stopped.
+    #[error("nothing more of the answer to {operation} came for {} s", .patience.as_secs())]
+    Silent {
+        /// What was asked.
+        operation: Operation,
+        /// The time allowed without a byte.
+        patience: Duration,
+    },
     /// The connection failed.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -131,6 +145,7 @@ impl GraphError {
             Self::MailboxMissing(_) => GraphErrorKind::MailboxMissing,
             Self::Outage(_) => GraphErrorKind::Outage,
             Self::Unknown(_) => GraphErrorKind::Unknown,
+            Self::ItemBroken(_) => GraphErrorKind::ItemBroken,
             Self::Refused(_) => GraphErrorKind::Refused,
             Self::Malformed { .. } => GraphErrorKind::Malformed,
             Self::Token(_) => GraphErrorKind::Token,
@@ -146,6 +161,7 @@ impl GraphError {
             | Self::Unauthorized(answer)
             | Self::OutOfScope(answer)
             | Self::MailboxMissing(answer)
+            | Self::ItemBroken(answer)
             | Self::Refused(answer)
             | Self::Outage(Failure::Answered(answer))
             | Self::Unknown(Failure::Answered(answer)) => Some(answer),

@@ -12,6 +12,7 @@ mod answer;
 mod call;
 mod client;
 mod cloud;
+mod content;
 mod delta;
 mod draft;
 mod errors;
@@ -19,6 +20,7 @@ mod lane;
 mod mailbox;
 pub mod notification;
 mod requests;
+mod stream;
 mod subscription;
 #[cfg(test)]
 mod testing;
@@ -29,15 +31,17 @@ mod wire;
 pub use answer::Answer;
 pub use client::{Graph, GraphConfig};
 pub use cloud::{Cloud, Endpoints, UnknownCloud};
+pub use content::{AttachmentMeta, InternetHeader, MessageBody, MessageContent, NamedAddress, Person};
 pub use delta::{DeltaFrom, DeltaItem, DeltaNext, DeltaPage, IdItem, IdPage};
 pub use draft::{Draft, DraftContent, FoundMessage, Marker, Recipient, WellKnown};
 pub use errors::{Failure, GraphError, GraphErrorKind};
 pub use lane::{LaneConfig, LaneView, ParkReason, Parked, Priority};
 pub use mailbox::{Folder, Mailbox, MessageMeta};
 pub use requests::Operation;
+pub use stream::ByteStream;
 pub use subscription::{NewSubscription, Subscription};
 pub use token::{
     CertificateKey, CertificateKeyError, Credential, CredentialKind, CredentialState, Proof, ProofError,
     ReadFile, TokenError,
 };
-pub use transport::{InProcess, Network, Transport, TransportError};
+pub use transport::{Body, InProcess, Network, Transport, TransportError};

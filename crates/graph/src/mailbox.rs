@@ -17,6 +17,7 @@ use crate::{
     errors::GraphError,
     lane::{Lane, LaneView, Priority},
     requests::Operation,
+    stream::ByteStream,
 };
 
 /// One mailbox of the tenant. Cheap to clone.
@@ -67,13 +68,14 @@ impl Mailbox {
         Self { graph, lane, path }
     }
 
-    /// The whole message as MIME, as Exchange writes it.
+    /// The message as MIME, as Exchange writes it, chunk by chunk.
     ///
     /// # Errors
     /// See [`GraphErrorKind`](crate::GraphErrorKind).
-    pub async fn message_bytes(&self, id: &str, priority: Priority) -> Result<Bytes, GraphError> {
-        let target = self.at(&format!("/messages/{}/$value", encoded(id)));
-        self.call(priority, Call::get(Operation::MessageBytes, target)).await
+    pub async fn message_stream(&self, id: &str, priority: Priority) -> Result<ByteStream, GraphError> {
+        let path = format!("/messages/{}", encoded(id));
+        let call = Call::get(Operation::MessageBytes, self.at(&format!("{path}/$value")));
+        self.stream(priority, call.witness(self.at(&format!("{path}?$select=id")))).await
     }
 
     /// A message's properties that are not content.
@@ -113,6 +115,11 @@ impl Mailbox {
         self.graph.root().at(&format!("{}{path}", self.path))
     }
 
+    pub(crate) async fn stream(&self, priority: Priority, call: Call) -> Result<ByteStream, GraphError> {
+        let (slot, incoming) = self.graph.open(&self.lane, priority, &call).await?;
+        Ok(ByteStream::new(call.operation, slot, incoming))
+    }
+
     pub(crate) async fn call(&self, priority: Priority, call: Call) -> Result<Bytes, GraphError> {
         self.graph.call(&self.lane, priority, call).await
     }
@@ -136,8 +143,8 @@ mod tests {
             let body = body.clone();
             async move { Ok(answer(200, body)) }
         });
-        let bytes = graph.mailbox("a@b.example").message_bytes("id", Priority::NewMail).await.unwrap();
-        assert_eq!(bytes, junk);
+        let stream = graph.mailbox("a@b.example").message_stream("id", Priority::NewMail).await.unwrap();
+        assert_eq!(stream.collect().await.unwrap(), junk);
     }
 
     #[tokio::test(start_paused = true)]

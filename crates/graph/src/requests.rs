@@ -35,6 +35,12 @@ operations! {
     MessageBytes = "message_bytes",
     /// A few properties of a message.
     MessageMeta = "message_meta",
+    /// A message's content as JSON, where its MIME bytes can't be had.
+    MessageContent = "message_content",
+    /// A page of a message's attachments.
+    ListAttachments = "list_attachments",
+    /// The bytes of an attachment.
+    AttachmentBytes = "attachment_bytes",
     /// Setting the read flag.
     MarkRead = "mark_read",
     /// Reading and setting the categories.
@@ -97,12 +103,12 @@ impl Operation {
         )
     }
 
-    /// How long the whole answer may take. Exchange makes MIME anew for each
-    /// request, which takes tens of seconds for a large mail.
+    /// How long the whole answer may take; of a streamed one, how long it may take to begin.
+    /// Exchange makes MIME anew for each request, which takes tens of seconds for a large mail.
     pub(crate) const fn patience(self) -> Duration {
         Duration::from_secs(match self {
             Self::Token => 30,
-            Self::MessageBytes => 120,
+            Self::MessageBytes | Self::AttachmentBytes => 120,
             _ => 60,
         })
     }

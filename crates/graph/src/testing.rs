@@ -13,7 +13,7 @@ use postroom_model::{Clock, Entropy};
 use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize, date_time_ymd};
 use tokio::time::Instant;
 
-use crate::{Cloud, Credential, Endpoints, Graph, GraphConfig, LaneConfig, Transport};
+use crate::{Body, Cloud, Credential, Endpoints, Graph, GraphConfig, LaneConfig, Transport};
 
 /// A clock that goes with tokio's.
 pub(crate) fn clock() -> Clock {
@@ -115,10 +115,11 @@ pub(crate) fn is_token(request: &Request<Bytes>) -> bool {
 }
 
 /// A transport answered by `respond`, and the record of what it carried.
-pub(crate) fn transport<F, A>(respond: F) -> (Transport, Record)
+pub(crate) fn transport<F, A, B>(respond: F) -> (Transport, Record)
 where
     F: Fn(Request<Bytes>) -> A + Send + Sync + 'static,
-    A: Future<Output = std::io::Result<Response<Bytes>>> + Send + 'static,
+    A: Future<Output = std::io::Result<Response<B>>> + Send + 'static,
+    B: Into<Body>,
 {
     let record = Record::default();
     let kept = record.clone();
@@ -135,15 +136,21 @@ pub(crate) fn endpoints() -> Endpoints {
 }
 
 /// A client whose tokens are always granted and whose Graph answers by `respond`.
-pub(crate) fn graph<F, A>(respond: F) -> (Graph, Record)
+pub(crate) fn graph<F, A, B>(respond: F) -> (Graph, Record)
 where
     F: Fn(Request<Bytes>) -> A + Send + Sync + 'static,
-    A: Future<Output = std::io::Result<Response<Bytes>>> + Send + 'static,
+    A: Future<Output = std::io::Result<Response<B>>> + Send + 'static,
+    B: Into<Body> + 'static,
 {
     let respond = Arc::new(respond);
     let (transport, record) = transport(move |request| {
         let respond = Arc::clone(&respond);
-        async move { if is_token(&request) { Ok(fresh_token(3600)) } else { respond(request).await } }
+        async move {
+            if is_token(&request) {
+                return Ok(fresh_token(3600).map(Body::from));
+            }
+            Ok(respond(request).await?.map(Into::into))
+        }
     });
     let config = GraphConfig {
         endpoints: endpoints(),

@@ -1,4 +1,5 @@
-//! The only seam to the network: a request goes out, a whole answer comes back.
+//! The only seam to the network: a request goes out, an answer comes back, its body
+//! chunk by chunk.
 //!
 //! Used by `wire`; made by the binary (network) or by tests and simulation (in
 //! process). Rule kept: nothing is sent without TLS except to this machine, no
@@ -7,7 +8,11 @@
 use std::{error::Error, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::{
+    Stream, StreamExt as _, TryStreamExt as _,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use http::{Request, Response, Uri};
 use reqwest::{Certificate, Client, ClientBuilder, redirect, retry};
 
@@ -20,7 +25,34 @@ const PING_PATIENCE: Duration = Duration::from_secs(10);
 /// A function that answers requests in this process. An [`io::Error`] stands for
 /// a connection that was refused (`ConnectionRefused`) or broke (all others).
 pub type InProcess =
-    Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, io::Result<Response<Bytes>>> + Send + Sync>;
+    Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, io::Result<Response<Body>>> + Send + Sync>;
+
+type Cause = Box<dyn Error + Send + Sync>;
+
+/// The body of an answer, chunk by chunk.
+pub struct Body(BoxStream<'static, Result<Bytes, Cause>>);
+
+impl Body {
+    /// A body of these chunks, which breaks off at an error.
+    pub fn stream<S, E>(chunks: S) -> Self
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<Cause> + 'static,
+    {
+        Self(chunks.map_err(Into::into).boxed())
+    }
+
+    /// The next chunk; nothing at the end.
+    pub(crate) async fn chunk(&mut self) -> Option<Result<Bytes, Cause>> {
+        self.0.next().await
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(whole: Bytes) -> Self {
+        Self::stream(stream::iter([Ok::<_, Cause>(whole)]))
+    }
+}
 
 /// How Microsoft is reached.
 #[derive(Clone)]
@@ -60,7 +92,7 @@ pub enum TransportError {
         host: String,
         /// What the HTTP client says.
         #[source]
-        cause: Box<dyn Error + Send + Sync>,
+        cause: Cause,
     },
     /// The connection broke after the request may have been sent.
     #[error("the connection to {host} broke before the answer was complete")]
@@ -69,7 +101,7 @@ pub enum TransportError {
         host: String,
         /// What the HTTP client says.
         #[source]
-        cause: Box<dyn Error + Send + Sync>,
+        cause: Cause,
     },
 }
 
@@ -100,17 +132,21 @@ impl Transport {
         }))
     }
 
-    /// Answers come from `answer`, in this process.
-    pub fn in_process<F, A>(answer: F) -> Self
+    /// Answers come from `answer`, in this process, with a body that is whole or a stream.
+    pub fn in_process<F, A, B>(answer: F) -> Self
     where
         F: Fn(Request<Bytes>) -> A + Send + Sync + 'static,
-        A: Future<Output = io::Result<Response<Bytes>>> + Send + 'static,
+        A: Future<Output = io::Result<Response<B>>> + Send + 'static,
+        B: Into<Body>,
     {
-        Self::InProcess(Arc::new(move |request| Box::pin(answer(request))))
+        Self::InProcess(Arc::new(move |request| {
+            let answer = answer(request);
+            Box::pin(async move { Ok(answer.await?.map(Into::into)) })
+        }))
     }
 
-    /// Sends a request and reads the whole answer.
-    pub(crate) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
+    /// Sends a request; gives the answer when its head is there.
+    pub(crate) async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, TransportError> {
         let host = request.uri().host().unwrap_or_default().to_owned();
         match self {
             Self::Network(network) => network.send(host, request).await,
@@ -123,7 +159,7 @@ impl Transport {
 }
 
 impl Network {
-    async fn send(&self, host: String, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
+    async fn send(&self, host: String, request: Request<Bytes>) -> Result<Response<Body>, TransportError> {
         let loopback = is_loopback(request.uri());
         if !loopback && request.uri().scheme_str() != Some("https") {
             return Err(TransportError::Insecure { host });
@@ -135,21 +171,21 @@ impl Network {
             builder = builder.body(body);
         }
         // Addresses of mailboxes are in the path, so no error keeps the address it belongs to.
-        let failed = |error: reqwest::Error| {
+        let mut answer = builder.send().await.map_err(|error| {
             let unreachable = error.is_connect() || error.is_builder();
-            let (host, cause) = (host.clone(), error.without_url().into());
+            let cause = error.without_url().into();
             if unreachable {
                 TransportError::Unreachable { host, cause }
             } else {
                 TransportError::Dropped { host, cause }
             }
-        };
-        let mut answer = builder.send().await.map_err(failed)?;
+        })?;
         let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
-        let mut whole = Response::new(answer.bytes().await.map_err(failed)?);
-        *whole.status_mut() = status;
-        *whole.headers_mut() = headers;
-        Ok(whole)
+        let mut response =
+            Response::new(Body::stream(answer.bytes_stream().map_err(reqwest::Error::without_url)));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
     }
 }
 
@@ -169,14 +205,23 @@ mod tests {
         Request::get(uri).body(Bytes::new()).unwrap()
     }
 
-    async fn asked(router: Router, path: &str) -> Result<Response<Bytes>, TransportError> {
+    async fn read(answer: Response<Body>) -> Result<Response<Vec<u8>>, Cause> {
+        let (head, mut body) = answer.into_parts();
+        let mut whole = Vec::new();
+        while let Some(chunk) = body.chunk().await {
+            whole.extend_from_slice(&chunk?);
+        }
+        Ok(Response::from_parts(head, whole))
+    }
+
+    async fn asked(router: Router, path: &str) -> Result<Response<Vec<u8>>, Cause> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}{path}", listener.local_addr().unwrap());
         let transport = Transport::network(None).unwrap();
         let serving = std::future::IntoFuture::into_future(axum::serve(listener, router));
         tokio::select! {
             ended = serving => panic!("the server ended: {ended:?}"),
-            answer = transport.send(to(&uri)) => answer,
+            answer = async { read(transport.send(to(&uri)).await?).await } => answer,
         }
     }
 
@@ -199,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn without_tls_only_this_machine_is_asked() {
         let transport = Transport::network(None).unwrap();
-        let refused = transport.send(to("http://graph.microsoft.com/v1.0/me")).await.unwrap_err();
+        let refused = transport.send(to("http://graph.microsoft.com/v1.0/me")).await.err().unwrap();
         assert!(matches!(refused, TransportError::Insecure { host } if host == "graph.microsoft.com"));
         for (uri, local) in
             [("http://localhost:1/", true), ("http://[::1]:1/", true), ("http://127.0.0.1.example/", false)]
@@ -213,7 +258,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}/users/somebody%40contoso.example", listener.local_addr().unwrap());
         drop(listener);
-        let error = Transport::network(None).unwrap().send(to(&uri)).await.unwrap_err();
+        let error = Transport::network(None).unwrap().send(to(&uri)).await.err().unwrap();
         assert!(matches!(error, TransportError::Unreachable { .. }), "{error:?}");
         assert!(!format!("{error:?}").contains("somebody"));
     }

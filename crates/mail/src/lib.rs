@@ -9,10 +9,12 @@ mod automatic;
 mod charset;
 mod html;
 mod parse;
+mod rebuild;
 mod reply;
 
 pub use attachment::{Attachment, attachment_bytes};
 pub use automatic::{Automatic, AutomaticKind};
 pub use html::{SafeHtml, safe_html, text_to_html};
 pub use parse::{Mail, Mailbox, Problem, parse};
+pub use rebuild::{Rebuild, Told, ToldAttachment};
 pub use reply::{Quoted, reply_html, reply_subject};

@@ -59,6 +59,8 @@ words! {
         FoundBySweep = "found_by_sweep",
         /// Its bytes came as Graph's `$value` gave them.
         BytesAsGiven = "bytes_as_given",
+        /// Graph could not give its bytes; they were put together from its properties and attachments.
+        Rebuilt = "rebuilt",
         /// It joined a conversation that its headers name and its sender takes part in.
         ThreadJoined = "thread_joined",
         /// The same mail is in the conversation already (another mailbox got a copy, or it was delivered twice).

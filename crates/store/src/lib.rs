@@ -49,6 +49,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "main_job", sql: include_str!("../migrations/0001_main_job.sql") },
     Migration { number: 2, name: "thread_heads", sql: include_str!("../migrations/0002_thread_heads.sql") },
     Migration { number: 3, name: "self_healing", sql: include_str!("../migrations/0003_self_healing.sql") },
+    Migration { number: 4, name: "rebuilt", sql: include_str!("../migrations/0004_rebuilt.sql") },
 ];
 
 /// The channel on which PostgreSQL tells other nodes what changed.

@@ -12,7 +12,11 @@ use postroom_model::{
 };
 use serde::Serialize;
 
-use crate::{Db, DbError, Row, Stmt, args, content::Content, parse};
+use crate::{
+    Db, DbError, Row, Stmt, args,
+    content::{Content, Written},
+    parse,
+};
 
 /// A row of the ledger.
 #[derive(Debug, Clone)]
@@ -41,6 +45,8 @@ pub struct Message {
     pub queued_at: Option<Timestamp>,
     /// When the mailbox was told that it is taken: its read flag set, its category, its folder.
     pub touched_at: Option<Timestamp>,
+    /// Whether its bytes were put together from JSON and attachments.
+    pub rebuilt: bool,
     /// SHA-256 of its bytes.
     pub sha256: Option<Vec<u8>>,
     /// How many bytes it has.
@@ -70,7 +76,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, mailbox_id, folder_id, graph_id, state, reason, detail, seen_at, received_at, \
-             stored_at, queued_at, touched_at, sha256, size, internet_message_id, from_address, \
+             stored_at, queued_at, touched_at, rebuilt, sha256, size, internet_message_id, from_address, \
              from_name, subject, automatic, conversation_id FROM messages ",
             $rest
         )
@@ -92,6 +98,7 @@ fn read(row: Row) -> Result<Message, DbError> {
         stored_at: c.next()?,
         queued_at: c.next()?,
         touched_at: c.next()?,
+        rebuilt: c.next()?,
         sha256: c.next()?,
         size: c.next()?,
         internet_message_id: c.next()?,
@@ -217,19 +224,13 @@ pub fn record_received_at(mailbox: MailboxId, graph_id: &str, received_at: Times
 }
 
 /// The bytes are ours: `seen` or `held` becomes `stored`.
-pub fn record_stored(
-    id: MessageId,
-    content: &Content,
-    sha256: &[u8],
-    size: usize,
-    reason: Reason,
-    at: Timestamp,
-) -> Stmt {
-    let (sealed, blob) = content.columns();
+pub fn record_stored(id: MessageId, written: &Written, reason: Reason, at: Timestamp) -> Stmt {
+    let (sealed, blob) = written.content.columns();
+    let size = i64::try_from(written.size).unwrap_or(i64::MAX);
     Stmt::new(
         "UPDATE messages SET state = 'stored', reason = $2, detail = NULL, stored_at = $3, sha256 = $4, \
-         size = $5, sealed = $6, blob_id = $7 WHERE id = $1 AND state IN ('seen', 'held') AND stored_at IS NULL",
-        args![id, reason.as_str(), at, sha256, size as i64, sealed, blob],
+         size = $5, sealed = $6, blob_id = $7, rebuilt = $8 WHERE id = $1 AND state IN ('seen', 'held') AND stored_at IS NULL",
+        args![id, reason.as_str(), at, written.sha256.as_ref(), size, sealed, blob, reason == Reason::Rebuilt],
     )
     .expect_one()
 }

@@ -257,6 +257,7 @@ reason-notified = announced by Microsoft
 reason-found_by_delta = found by the delta query
 reason-found_by_sweep = found by the nightly sweep
 reason-bytes_as_given = bytes as Microsoft gave them
+reason-rebuilt = Microsoft could not give the bytes; rebuilt from the text and the attachments
 reason-thread_joined = it answers a mail of this conversation
 reason-same_mail = the same mail is in this conversation already
 reason-message_id_reused = it bears the Message-ID of another mail of this conversation but says something else

@@ -244,6 +244,7 @@ reason-notified = Microsoftからの通知
 reason-found_by_delta = 差分取得で発見
 reason-found_by_sweep = 夜間の照合で発見
 reason-bytes_as_given = Microsoftから受け取ったまま保存
+reason-rebuilt = 原本を取得できないため、本文と添付から再構成
 reason-thread_joined = この会話のメールへの返信
 reason-same_mail = 同じメールがすでにこの会話にあります
 reason-message_id_reused = この会話の別のメールと同じMessage-IDですが、内容が異なります

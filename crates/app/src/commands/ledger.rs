@@ -68,6 +68,7 @@ fn line(message: &Message, mailbox: Option<&Mailbox>) -> Value {
         "mailbox": mailbox.map_or("", |mailbox| mailbox.address.as_str()),
         "graph_id": message.graph_id,
         "internet_message_id": message.internet_message_id,
+        "rebuilt": message.rebuilt,
         "sha256": message.sha256.as_ref().map(hex),
         "state": message.state,
         "reason": message.reason,

@@ -22,6 +22,8 @@ const FEWER: usize = 3;
 const FEWER_FOR: SignedDuration = SignedDuration::from_mins(10);
 /// The time over which sent bytes are counted.
 const UPLOAD_WINDOW: SignedDuration = SignedDuration::from_mins(5);
+/// A mailbox that has not failed for so long works.
+const STEADY: SignedDuration = SignedDuration::from_mins(5);
 /// Failures in a row that open the breaker.
 const FAILURES: u32 = 5;
 /// Waits after throttling without a word of Graph, after failures, and after being shut out:
@@ -53,6 +55,8 @@ pub(crate) enum Outcome {
     Fine,
     /// Graph asks for patience.
     Throttled { retry_after: Option<SignedDuration>, concurrency: bool },
+    /// The mailbox works, but Graph fails at this one item.
+    ItemFailed,
     /// No considered word; `answered` if at least the exchange is complete.
     Failed { answered: bool },
     /// We may not, or there is nothing.
@@ -66,6 +70,8 @@ pub(crate) struct Standing {
     pub(crate) rests_until: Timestamp,
     /// Whether the mailbox as a whole is taken for broken.
     pub(crate) broken: bool,
+    /// Whether it has not failed for five minutes; what Graph can't do with single items is no failure.
+    pub(crate) steady: bool,
 }
 
 pub(super) struct State {
@@ -86,6 +92,7 @@ pub(super) struct State {
     rest_began: Option<Timestamp>,
     throttled: u32,
     failures: u32,
+    failed_at: Option<Timestamp>,
     /// Rests in a row because of failures; above 0 only one at a time tries.
     opened: u32,
     probing: bool,
@@ -107,6 +114,7 @@ impl State {
             rest_began: None,
             throttled: 0,
             failures: 0,
+            failed_at: None,
             opened: 0,
             probing: false,
         }
@@ -184,6 +192,9 @@ impl State {
         jitter: f64,
     ) -> Standing {
         let stale = self.rest_began.is_some_and(|rest| begun <= rest);
+        if matches!(outcome, Outcome::Failed { .. } | Outcome::ShutOut) {
+            self.failed_at = Some(now);
+        }
         match outcome {
             Outcome::Throttled { retry_after, concurrency } => {
                 if concurrency {
@@ -206,15 +217,16 @@ impl State {
                 self.opened += 1;
                 self.rest(now, growing(SHUT_OUT, self.opened, jitter), ParkReason::ShutOut);
             }
-            Outcome::Fine if !stale => {
+            Outcome::Fine | Outcome::ItemFailed if !stale => {
                 self.throttled = 0;
                 self.failures = 0;
                 self.opened = 0;
             }
-            Outcome::Fine | Outcome::Failed { .. } | Outcome::ShutOut => {}
+            Outcome::Fine | Outcome::ItemFailed | Outcome::Failed { .. } | Outcome::ShutOut => {}
         }
         let rests_until = self.rest.map_or(now, |rest| rest.until.max(now));
-        Standing { rests_until, broken: self.opened > 0 }
+        let steady = self.failed_at.is_none_or(|at| now > at + STEADY);
+        Standing { rests_until, broken: self.opened > 0, steady }
     }
 
     /// Ends a rest that is our own caution.
@@ -445,7 +457,7 @@ mod tests {
             assert!(!one(&mut state, at(0), failed).unwrap().broken);
         }
         let standing = one(&mut state, at(0), failed).unwrap();
-        assert_eq!(standing, Standing { rests_until: at(10), broken: true });
+        assert_eq!(standing, Standing { rests_until: at(10), broken: true, steady: false });
         assert!(matches!(
             ask(&mut state, at(5)),
             Admission::Parked(Parked { reason: ParkReason::Outage, .. })
@@ -457,7 +469,7 @@ mod tests {
         assert_eq!(state.judge(failed, at(10), at(11), 1.0).rests_until, at(31));
         assert_eq!(
             one(&mut state, at(31), Outcome::Fine).unwrap(),
-            Standing { rests_until: at(31), broken: false }
+            Standing { rests_until: at(31), broken: false, steady: false }
         );
         assert!(!one(&mut state, at(31), failed).unwrap().broken);
     }
@@ -486,7 +498,7 @@ mod tests {
         for outcome in [Outcome::Fine, Outcome::ShutOut] {
             state.release(false, false, at(2));
             let standing = state.judge(outcome, at(0), at(2), 1.0);
-            assert_eq!(standing, Standing { rests_until: at(61), broken: true });
+            assert_eq!(standing, Standing { rests_until: at(61), broken: true, steady: false });
         }
     }
 
