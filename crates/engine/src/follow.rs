@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Engine,
-    jobs::{JobError, Retry},
+    jobs::{JobError, Retry, in_full},
     subscribe, sync,
 };
 
@@ -44,7 +44,7 @@ impl Trouble {
             Retry::Park(Some(until)) => until,
             _ => now + wait,
         };
-        *self = Self { times: self.times + 1, again_at: Some(at), cause: cause(error) };
+        *self = Self { times: self.times + 1, again_at: Some(at), cause: in_full(error) };
         at
     }
 }
@@ -246,19 +246,4 @@ impl Engine {
         unit.changed(now, Topic::Mailbox, mailbox.id);
         self.store().commit_guarded(unit).await.map(drop)
     }
-}
-
-/// An error with everything behind it, for people.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = cause.source();
-    }
-    text
 }

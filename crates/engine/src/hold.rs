@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     Engine,
-    jobs::{JobError, Work},
+    jobs::{JobError, Work, in_full},
 };
 
 impl Engine {
@@ -62,7 +62,7 @@ impl Engine {
     /// What is written when a job has had all its tries, or can never succeed.
     pub(crate) async fn give_up(&self, work: Work, error: &JobError) -> Result<Unit, DbError> {
         let db = &self.store().db;
-        let detail = error.to_string();
+        let detail = in_full(error);
         match work {
             Work::Fetch { message, .. } | Work::Process { message } => {
                 let Some(row) = messages::find(db, message).await? else { return Ok(Unit::new()) };

@@ -225,6 +225,21 @@ pub(crate) fn backoff(attempts: u32) -> Duration {
     Duration::from_secs(WAITS[index])
 }
 
+/// An error with everything behind it, for people.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = cause.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,7 @@ pub mod intake;
 mod jobs;
 mod live;
 mod process;
+mod rebuild;
 mod runner;
 mod send;
 pub mod sessions;

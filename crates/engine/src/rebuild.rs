@@ -4,12 +4,7 @@
 //! Called by `fetch` after some tries. Rule kept: what is stored this way is marked
 //! `rebuilt` (design invariant 2).
 
-use postroom_graph::{
-    ByteStream,
-    Mailbox as Lane,
-    Priority,
-    content::{AttachmentMeta, MessageContent, Person},
-};
+use postroom_graph::{AttachmentMeta, ByteStream, Mailbox as Lane, MessageContent, Person, Priority};
 use postroom_mail::{Mailbox, Rebuild, Told, ToldAttachment};
 use postroom_store::{
     content::{ContentWriter, Written, message_context},
@@ -37,7 +32,8 @@ impl Engine {
                 mail.attach(&described(&attachment, "text/plain", ".txt"));
                 mail.write(LINK.as_bytes());
             } else {
-                let bytes = lane.attachment_stream(&message.graph_id, &attachment.id, Priority::NewMail).await?;
+                let bytes =
+                    lane.attachment_stream(&message.graph_id, &attachment.id, Priority::NewMail).await?;
                 copy(&mut mail, &attachment, bytes, &mut writer).await?;
             }
         }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Engine,
-    jobs::{BEGINNINGS, JobError, Retry, TRIES, Work, backoff},
+    jobs::{BEGINNINGS, JobError, Retry, TRIES, Work, backoff, in_full},
 };
 
 /// How many jobs of a lane run at once. A mailbox's Graph lane lets four through;
@@ -43,16 +43,35 @@ const RACES: u32 = 5;
 
 /// What a job asks of its lane.
 enum Verdict {
+    /// Nothing.
     GoOn,
+    /// To look for it again then.
+    Again(Timestamp),
+    /// To leave everything until then.
     Rest(Timestamp),
 }
 
-impl Verdict {
-    fn rest(self) -> Option<Timestamp> {
-        match self {
-            Verdict::GoOn => None,
-            Verdict::Rest(until) => Some(until),
+/// When a lane does what next.
+#[derive(Default)]
+struct Rhythm {
+    /// It leaves everything until then.
+    rest_until: Option<Timestamp>,
+    /// Nothing is due before; absent when that is not known.
+    look_at: Option<Timestamp>,
+}
+
+impl Rhythm {
+    fn heed(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::GoOn => {}
+            Verdict::Again(at) => self.look_at = self.look_at.map(|look| look.min(at)),
+            Verdict::Rest(until) => self.rest_until = self.rest_until.max(Some(until)),
         }
+    }
+
+    fn is_due(&mut self, now: Timestamp) -> bool {
+        self.rest_until = self.rest_until.filter(|until| *until > now);
+        self.rest_until.is_none() && self.look_at.is_none_or(|at| at <= now)
     }
 }
 
@@ -61,19 +80,18 @@ impl Engine {
     pub(crate) async fn run_lane(&self, lane: Lane, end: CancellationToken) {
         let woken = self.store().signals.waiter(Wake::Lane(lane));
         let mut running = FuturesUnordered::new();
-        let mut rest_until: Option<Timestamp> = None;
-        let mut look_at: Option<Timestamp> = None;
+        let mut rhythm = Rhythm::default();
         loop {
             let now = self.now();
-            rest_until = rest_until.filter(|until| *until > now);
             let room = at_once(lane) - running.len();
             // Claiming by halves keeps the number of commits down and the slots filled.
-            let may_claim = rest_until.is_none()
+            let may_claim = rhythm.is_due(now)
                 && room * 2 >= at_once(lane)
-                && look_at.is_none_or(|at| at <= now)
                 && !self.is_paused(lane)
                 && self.holds_its_leases(now);
             if may_claim {
+                // What jobs ask for meanwhile counts beside what the claim finds.
+                rhythm.look_at = Some(Timestamp::MAX);
                 // The jobs go on meanwhile: they hold connections of the pool, for one of which the
                 // claim may have to wait.
                 let claiming = self.claim(lane, now, room);
@@ -81,27 +99,28 @@ impl Engine {
                 let claimed = loop {
                     tokio::select! {
                         claimed = &mut claiming => break claimed,
-                        Some(verdict) = running.next() => rest_until = rest_until.max(Verdict::rest(verdict)),
+                        Some(verdict) = running.next() => rhythm.heed(verdict),
                     }
                 };
                 match claimed {
                     Ok((claimed, look)) => {
-                        look_at = look;
+                        rhythm.look_at = look.map(|look| rhythm.look_at.map_or(look, |at| at.min(look)));
                         running.extend(claimed.into_iter().map(|job| self.carry_out(job)));
                     }
                     Err(error) => {
                         tracing::warn!(lane = %lane, error = %error, "Jobs could not be claimed");
-                        rest_until = Some(now + SignedDuration::from_secs(1));
+                        rhythm.heed(Verdict::Rest(now + SignedDuration::from_secs(1)));
+                        rhythm.look_at = None;
                     }
                 }
             }
             let idle = if self.holds_its_leases(now) { self.heartbeat().look } else { LEASES_LOOK };
-            let wake_at = rest_until.or(look_at).unwrap_or(now + idle);
+            let wake_at = rhythm.rest_until.or(rhythm.look_at).unwrap_or(now + idle);
             tokio::select! {
                 () = end.cancelled() => return,
-                Some(verdict) = running.next() => rest_until = rest_until.max(Verdict::rest(verdict)),
-                () = woken.notified() => look_at = None,
-                () = self.sleep_until(wake_at), if running.len() * 2 <= at_once(lane) => look_at = None,
+                Some(verdict) = running.next() => rhythm.heed(verdict),
+                () = woken.notified() => rhythm.look_at = None,
+                () = self.sleep_until(wake_at), if running.len() * 2 <= at_once(lane) => rhythm.look_at = None,
             }
         }
     }
@@ -151,15 +170,16 @@ impl Engine {
                 Retry::Wait(wait) => {
                     let until = now + SignedDuration::try_from(wait).unwrap_or_default();
                     self.postpone(&job, until, false, &error).await;
-                    return Verdict::GoOn;
+                    return Verdict::Again(until);
                 }
                 Retry::After(wait) if job.attempts < TRIES => {
                     self.postpone(&job, now + wait, true, &error).await;
-                    return Verdict::GoOn;
+                    return Verdict::Again(now + wait);
                 }
                 Retry::Later if job.attempts < TRIES => {
-                    self.postpone(&job, now + self.jittered(backoff(job.attempts)), true, &error).await;
-                    return Verdict::GoOn;
+                    let until = now + self.jittered(backoff(job.attempts));
+                    self.postpone(&job, until, true, &error).await;
+                    return Verdict::Again(until);
                 }
                 Retry::Never | Retry::After(_) | Retry::Later => {
                     self.end_without_success(&job, &error).await;
@@ -170,7 +190,7 @@ impl Engine {
         // Lost again and again: somebody works on the same thing; look later.
         let again = self.now() + SignedDuration::from_secs(1);
         self.postpone(&job, again, false, &JobError::Store(DbError::Lost)).await;
-        Verdict::GoOn
+        Verdict::Again(again)
     }
 
     async fn run_and_commit(&self, job: &Job) -> Result<(), JobError> {
@@ -188,7 +208,7 @@ impl Engine {
 
     async fn postpone(&self, job: &Job, run_at: Timestamp, counts: bool, error: &JobError) {
         tracing::debug!(job.id = %job.id, job.kind = %job.kind, error = %error, "Job is postponed");
-        let stmt = jobs::postpone(job, run_at, counts, &error.to_string());
+        let stmt = jobs::postpone(job, run_at, counts, &in_full(error));
         if let Err(error) = self.store().commit(Unit::new().with(stmt)).await {
             // Its lease runs out, or the next start voids it: it runs again either way.
             tracing::warn!(job.id = %job.id, error = %error, "Job could not be postponed");

@@ -1,8 +1,8 @@
 //! Attachments: what they are called, what they are, and their bytes.
 
-use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders as _, PartType};
+use mail_parser::{Message, MessagePart, MimeHeaders as _, PartType};
 
-use crate::charset;
+use crate::{charset, parse::message};
 
 /// The longest file name that is kept, in characters.
 const NAME_LENGTH: usize = 150;
@@ -26,7 +26,7 @@ pub struct Attachment {
 
 /// The attachment with this number and its bytes, decoded.
 pub fn attachment_bytes(raw: &[u8], index: usize) -> Option<(Attachment, Vec<u8>)> {
-    let message = MessageParser::default().parse(raw)?;
+    let message = message(raw)?;
     let part = message.attachments().nth(index)?;
     Some((describe(index, part), part.contents().to_vec()))
 }

@@ -97,7 +97,7 @@ const DELIVERY_HEADERS: [&str; 6] =
 
 /// Reads a mail from its bytes. Any bytes are a mail.
 pub fn parse(raw: &[u8]) -> Mail {
-    let Some(message) = MessageParser::default().parse(raw) else {
+    let Some(message) = message(raw) else {
         return Mail {
             text: charset::guess(raw),
             problems: vec![Problem::Unreadable, Problem::NoFrom, Problem::NoMessageId],
@@ -143,6 +143,11 @@ pub fn parse(raw: &[u8]) -> Mail {
     problems.sort_unstable();
     problems.dedup();
     Mail { problems, ..mail }
+}
+
+/// What the parser makes of the bytes; nothing if they are no headers and body, or break the parser.
+pub(crate) fn message(raw: &[u8]) -> Option<Message<'_>> {
+    std::panic::catch_unwind(|| MessageParser::default().parse(raw)).ok().flatten()
 }
 
 fn first_author(message: &Message<'_>, problems: &mut Vec<Problem>) -> Option<Mailbox> {

@@ -29,7 +29,16 @@ const LINE: usize = 57;
 const NO_ADDRESS: &str = "no-internet-address@address.invalid";
 /// Headers that are written from what is told by itself, or belong to the form of the bytes.
 const OWN: [&str; 11] = [
-    "from", "sender", "to", "cc", "bcc", "reply-to", "subject", "date", "message-id", "mime-version",
+    "from",
+    "sender",
+    "to",
+    "cc",
+    "bcc",
+    "reply-to",
+    "subject",
+    "date",
+    "message-id",
+    "mime-version",
     "dkim-signature",
 ];
 
@@ -107,16 +116,22 @@ impl Rebuild {
         let mut headers = String::new();
         line(&mut headers, "Content-Type", &kind);
         let name = plain(&attachment.name);
-        typed(&mut headers, match (attachment.inline, name.is_empty()) {
-            (true, true) => ContentDisposition::inline(),
-            (true, false) => ContentDisposition::inline_with_name(&name),
-            (false, _) => ContentDisposition::attachment(&name),
-        });
+        // An inline text would be read as a part of the body.
+        let is_inline = attachment.inline && !kind.starts_with("text/");
+        typed(
+            &mut headers,
+            match (is_inline, name.is_empty()) {
+                (true, true) => ContentDisposition::inline(),
+                (true, false) => ContentDisposition::inline_with_name(&name),
+                (false, _) => ContentDisposition::attachment(&name),
+            },
+        );
         if let Some(id) = &attachment.content_id {
             line(&mut headers, "Content-ID", &format!("<{}>", id.trim_matches(['<', '>'])));
         }
         // RFC 2046, 5.2.1: an attached mail is not encoded.
-        let encoding = if is_mail { ContentTransferEncoding::Binary } else { ContentTransferEncoding::Base64 };
+        let encoding =
+            if is_mail { ContentTransferEncoding::Binary } else { ContentTransferEncoding::Base64 };
         typed(&mut headers, encoding);
         self.line = (!is_mail).then(Vec::new);
         self.written.extend_from_slice(format!("{headers}\r\n").as_bytes());
@@ -248,9 +263,11 @@ fn push(headers: &mut String, header: HeaderValue) {
     headers.push_str(&one.to_string());
 }
 
-/// Without anything that could end a line: folded headers become one line.
+/// Without anything that could end a line: folded headers become one line, and white space one space,
+/// for what stands between two encoded words is lost (RFC 2047, 6.2).
 fn plain(text: &str) -> String {
-    text.split(|c: char| c.is_control()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ").trim().to_owned()
+    let words = text.split(|c: char| c.is_control() || c == ' ').filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -10,5 +10,6 @@ mod life;
 mod pages;
 mod pitfalls;
 mod real_mail;
+mod rebuilt;
 mod sign_in;
 mod take_in;
