@@ -22,16 +22,15 @@ use serde_json::json;
 
 use crate::{
     Engine,
-    jobs::{JobError, Work},
+    jobs::{JobError, TRIES, Work},
 };
 
 /// After a notification the mail may not be visible yet: replicas lag by seconds,
 /// sometimes minutes. After this many tries it counts as gone.
 const TRIES_BEFORE_GONE: u32 = 7;
-/// So often the bytes are asked for before they are put together from JSON: where Graph fails at this
-/// mail alone, and where nothing is known but that it failed.
-const TRIES_BEFORE_REBUILT: u32 = 3;
-const UNKNOWN_TRIES_BEFORE_REBUILT: u32 = 6;
+/// So often the bytes are asked for, over nearly two minutes, before they are put together from JSON
+/// where Graph fails at this mail alone. Where nothing is known but that it failed, the last try does it.
+const TRIES_BEFORE_REBUILT: u32 = 5;
 
 impl Engine {
     pub(crate) async fn fetch(
@@ -106,7 +105,7 @@ fn is_gone(error: &GraphError, attempts: u32) -> bool {
 fn cannot_give(error: &GraphError, attempts: u32) -> bool {
     match error.kind() {
         GraphErrorKind::ItemBroken => attempts >= TRIES_BEFORE_REBUILT,
-        GraphErrorKind::Unknown => attempts >= UNKNOWN_TRIES_BEFORE_REBUILT,
+        GraphErrorKind::Unknown => attempts >= TRIES,
         _ => false,
     }
 }

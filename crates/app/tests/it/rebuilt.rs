@@ -62,7 +62,7 @@ async fn mails_whose_bytes_can_not_be_had_are_rebuilt_and_marked() -> anyhow::Re
     pause(10).await;
     world.simulator.set_switch("value.broken_rate", json!(1.0))?;
     let signed = deliver(&world, SUPPORT, with_file("signed", "MIIBszCC"));
-    pause(1).await;
+    pause(3).await;
     world.simulator.set_switch("value.broken_rate", json!(0.0))?;
     let whole = deliver(&world, SUPPORT, with_file("whole", "MIIBszCC"));
     pause(5).await;
