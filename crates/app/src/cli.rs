@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use postroom_engine::in_full;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -43,6 +44,9 @@ enum Command {
     /// List, pause, resume or resync connected mailboxes.
     #[command(subcommand)]
     Mailbox(commands::mailbox::Command),
+    /// Show the integrations with Microsoft, try, add and remove their credentials.
+    #[command(subcommand)]
+    Integration(commands::integration::Command),
     /// Give people their passwords.
     #[command(subcommand)]
     User(commands::user::Command),
@@ -89,6 +93,7 @@ async fn carry_out(command: Command, config: Config) -> anyhow::Result<ExitCode>
         Command::Trace(options) => commands::trace::run(config, options).await,
         Command::Ledger(options) => commands::ledger::run(config, options).await,
         Command::Mailbox(command) => commands::mailbox::run(config, command).await,
+        Command::Integration(command) => commands::integration::run(config, command).await,
         Command::User(command) => commands::user::run(config, command).await,
         Command::Config => {
             print!("{}", include_str!("../config.default.toml"));
@@ -111,15 +116,7 @@ fn start_log(config: &Config, quiet: bool) -> anyhow::Result<()> {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    let mut line = error.to_string();
-    for cause in error.chain().skip(1) {
-        let more = cause.to_string();
-        if !line.contains(&more) {
-            line.push_str(": ");
-            line.push_str(&more);
-        }
-    }
-    eprintln!("postroom: {line}");
+    eprintln!("postroom: {}", in_full(error.as_ref()));
     ExitCode::FAILURE
 }
 

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod demo;
+pub mod integration;
 pub mod ledger;
 pub mod mailbox;
 pub mod serve;
@@ -9,9 +10,7 @@ pub mod sim;
 pub mod trace;
 pub mod user;
 
-use anyhow::Context as _;
 use postroom_engine::{Cpu, Engine};
-use postroom_graph::Transport;
 use postroom_store::Store;
 
 use crate::{config::Config, effects, system};
@@ -24,7 +23,7 @@ async fn open(config: &Config) -> anyhow::Result<Store> {
 /// An engine that runs nothing: for commands that ask or change one thing.
 async fn open_engine(config: &Config) -> anyhow::Result<Engine> {
     let store = open(config).await?;
-    let transport = Transport::network(None).context("the network can't be used")?;
+    let transport = system::transport(config)?;
     let url = config.server.public_url.clone();
     Ok(system::engine(store, transport, effects::system_clock(), Cpu::Pool, url).0)
 }

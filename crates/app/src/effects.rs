@@ -1,5 +1,8 @@
-//! The real effects: the system's clock, its random generator, its environment.
+//! The real effects: the system's clock, its random generator, its files, its environment.
 
+use std::sync::Arc;
+
+use postroom_graph::ReadFile;
 use postroom_model::{Clock, Entropy, Timestamp};
 
 /// The system's clock.
@@ -30,6 +33,11 @@ pub fn seeded_entropy(seed: u64) -> Entropy {
     use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
     let mut source = SmallRng::seed_from_u64(seed);
     Entropy::new(move |buffer| source.fill_bytes(buffer))
+}
+
+/// Reads a small text file.
+pub fn read_file() -> ReadFile {
+    Arc::new(|path| std::fs::read_to_string(path))
 }
 
 /// One variable of the environment.

@@ -17,18 +17,29 @@ mod values;
 use std::future::Future;
 
 use postroom_model::{
-    Clock,
+    Clock, Timestamp,
     organization::{Organization, Refusal, Uses, list_unnamed, plan},
 };
 use postroom_store::{
     DbError, Store,
-    integrations::CredentialError,
+    credentials::{self, CredentialError},
     organization::{self as stored, WriteError},
 };
 
-use self::{document::Document, problem::Problems, read::Read as _};
+use secrecy::SecretString;
 
-pub use self::{problem::Problem, report::Report};
+use self::{
+    document::Document,
+    problem::Problems,
+    read::{Read as _, Scalar as _},
+    values::SecretReference,
+};
+
+pub use self::{
+    problem::Problem,
+    report::{Report, Tried},
+};
+pub(crate) use secrets::certificate;
 
 /// The variables of the environment, as a reference to a secret reads them.
 pub type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
@@ -51,6 +62,18 @@ pub enum ApplyError {
     /// Things that should be deleted are in use.
     #[error("nothing was changed, because something to delete is in use:\n{}", lines(.0))]
     InUse(Vec<Refusal>),
+    /// A credential of the file has the name of one that a command added.
+    #[error(
+        "nothing was changed: credential \"{credential}\" of integration \"{integration}\" was added by a command; \
+         name the one in the file otherwise, or remove the other with \
+         `postroom integration remove-credential {integration} {credential}`"
+    )]
+    Clash {
+        /// The integration's name.
+        integration: String,
+        /// The credential's name.
+        credential: String,
+    },
     /// The organisation that is there can't be read.
     #[error(transparent)]
     Read(#[from] CredentialError),
@@ -83,11 +106,34 @@ pub fn parse(text: &str, environment: &Environment<'_>) -> Result<Organization, 
     let Some(root) = node::parse(text, &mut problems) else { return Err(problems.into_sorted()) };
     let Some(document) = Document::read(&root, &mut problems) else { return Err(problems.into_sorted()) };
     check::check(&document, &mut problems);
-    let secrets = secrets::find(&document, environment, &mut problems);
-    match convert::convert(&document, &secrets) {
+    let proofs = secrets::find(&document, environment, &mut problems);
+    match convert::convert(&document, &proofs) {
         Some(organization) if problems.is_empty() => Ok(organization),
         _ => Err(problems.into_sorted()),
     }
+}
+
+/// A name, by the rule of the organisation file.
+pub(crate) fn understand_name(text: &str) -> Result<String, String> {
+    values::Name::understand(text).map(|name| name.0)
+}
+
+/// A day, by the rule of the organisation file.
+pub(crate) fn understand_day(text: &str) -> Result<Timestamp, String> {
+    values::Day::understand(text).map(|day| day.0)
+}
+
+/// Reads the secret in a file.
+pub(crate) fn read_secret_file(path: &str) -> Result<SecretString, String> {
+    secrets::read(&SecretReference::File(path.to_owned()), &|_| None)
+}
+
+/// Reads the secret in a variable of the environment.
+pub(crate) fn read_secret_variable(
+    name: &str,
+    environment: &Environment<'_>,
+) -> Result<SecretString, String> {
+    secrets::read(&SecretReference::Environment(name.to_owned()), environment)
 }
 
 /// Applies an organisation file to the store, in one commit, and tells what was done.
@@ -135,6 +181,12 @@ async fn apply_once(
     let plan = plan(desired, &present.organization, &uses, how.prune);
     if !plan.refused.is_empty() {
         return Err(ApplyError::InUse(plan.refused));
+    }
+    for (integration, credential) in credentials::list_of_commands(&store.db).await? {
+        let mut of_file = desired.integrations.iter().filter(|one| one.name == integration);
+        if of_file.any(|one| one.credentials.iter().any(|own| own.name == credential)) {
+            return Err(ApplyError::Clash { integration, credential });
+        }
     }
     if !how.dry_run {
         store.commit(stored::write(store, &present, &plan, clock.now())?).await?;

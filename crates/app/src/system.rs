@@ -7,6 +7,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use postroom_engine::{Cpu, Engine, Parts, Tasks};
 use postroom_graph::Transport;
 use postroom_model::{Clock, Entropy, NodeId};
@@ -19,7 +20,7 @@ use postroom_store::{
 use secrecy::ExposeSecret as _;
 use url::Url;
 
-use crate::config::Config;
+use crate::{config::Config, effects};
 
 /// A system can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +101,21 @@ pub fn lock(config: &Config) -> Result<Option<File>, OpenError> {
     }
 }
 
+/// The network, with the certificate authorities that the configuration names besides the usual ones.
+///
+/// # Errors
+/// When their file can't be read.
+pub fn transport(config: &Config) -> anyhow::Result<Transport> {
+    let ca = match &config.graph.ca_file {
+        Some(path) => Some(
+            std::fs::read(path)
+                .with_context(|| format!("[graph] ca_file {} can't be read", path.display()))?,
+        ),
+        None => None,
+    };
+    Transport::network(ca.as_deref()).context("the network can't be used")
+}
+
 /// Puts an engine on an opened store.
 pub fn engine(
     store: Store,
@@ -111,8 +127,16 @@ pub fn engine(
     let tasks = Tasks::new(cpu);
     let entropy = store.entropy.clone();
     let node = NodeId::from_uuid(entropy.uuid(clock.now()));
-    let engine =
-        Engine::new(Parts { store, transport, clock, entropy, tasks: tasks.clone(), node, public_url });
+    let engine = Engine::new(Parts {
+        store,
+        transport,
+        clock,
+        entropy,
+        read_file: effects::read_file(),
+        tasks: tasks.clone(),
+        node,
+        public_url,
+    });
     (engine, tasks)
 }
 

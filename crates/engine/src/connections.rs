@@ -1,21 +1,23 @@
 //! The Graph clients, one for each integration, kept as long as its settings stay
 //! the same, so that tokens and lanes live on.
 
-use std::sync::PoisonError;
+use std::{collections::BTreeSet, sync::PoisonError};
 
-use postroom_graph::{Cloud, Credential, Endpoints, Graph, GraphConfig, LaneConfig, Mailbox};
+use postroom_graph::{Cloud, Endpoints, Graph, GraphConfig, LaneConfig, Mailbox, ReadFile};
 use postroom_model::IntegrationId;
 use postroom_store::{
-    integrations::{self, CredentialError, Integration},
+    credentials::{Credential, CredentialError},
+    integrations::{self, Integration},
     mailboxes,
 };
 use secrecy::ExposeSecret as _;
 
-use crate::{Engine, jobs::JobError};
+use crate::{Engine, credentials, jobs::JobError};
 
-/// A client, and a fingerprint of the settings it was made from.
+/// A client, and fingerprints of what it was made from.
 pub(crate) struct Connection {
-    fingerprint: Vec<u8>,
+    settings: Vec<u8>,
+    credentials: Vec<u8>,
     graph: Graph,
 }
 
@@ -57,28 +59,36 @@ impl Engine {
         connections.get(&id).map(|connection| connection.graph.clone())
     }
 
-    /// Reads all integrations and makes clients for those that are new or changed.
-    pub(crate) async fn connect(&self) -> Result<(), ConnectError> {
+    /// Reads all integrations and makes clients for those that are new or changed, which it names.
+    pub(crate) async fn connect(&self) -> Result<BTreeSet<IntegrationId>, ConnectError> {
         let integrations = integrations::list(self.store()).await?;
         let mut connections = self.0.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|id, _| integrations.iter().any(|integration| integration.id == *id));
+        let mut changed = BTreeSet::new();
         for integration in integrations {
-            let fingerprint = fingerprint(&integration);
-            if connections.get(&integration.id).is_some_and(|old| old.fingerprint == fingerprint) {
-                continue;
-            }
             let id = integration.id;
-            let config = config(integration)?;
+            let marks = (settings_mark(&integration), credentials_mark(&integration));
             let parts = &self.0.parts;
-            let graph =
-                Graph::new(config, parts.transport.clone(), parts.clock.clone(), parts.entropy.clone());
-            connections.insert(id, Connection { fingerprint, graph });
+            let config = config(integration, &parts.read_file)?;
+            match connections.get_mut(&id) {
+                Some(old) if old.settings == marks.0 && old.credentials == marks.1 => continue,
+                Some(old) if old.settings == marks.0 => {
+                    old.credentials = marks.1;
+                    old.graph.replace_credentials(config.credentials);
+                }
+                _ => {
+                    let (clock, entropy) = (parts.clock.clone(), parts.entropy.clone());
+                    let graph = Graph::new(config, parts.transport.clone(), clock, entropy);
+                    connections.insert(id, Connection { settings: marks.0, credentials: marks.1, graph });
+                }
+            }
+            changed.insert(id);
         }
-        Ok(())
+        Ok(changed)
     }
 }
 
-fn config(integration: Integration) -> Result<GraphConfig, ConnectError> {
+pub(crate) fn config(integration: Integration, read_file: &ReadFile) -> Result<GraphConfig, ConnectError> {
     let unusable = |detail: String| ConnectError::Setting { name: integration.name.clone(), detail };
     let cloud: Cloud = integration
         .cloud
@@ -92,9 +102,12 @@ fn config(integration: Integration) -> Result<GraphConfig, ConnectError> {
         client_id: integration.client_id,
         credentials: integration
             .credentials
-            .into_iter()
-            .map(|c| Credential { expires: c.expires_at, ..Credential::secret(c.name, c.secret) })
-            .collect(),
+            .iter()
+            .map(|credential| {
+                credentials::usable(credential, read_file)
+                    .map_err(|error| unusable(format!("credential \"{}\": {error}", credential.name)))
+            })
+            .collect::<Result<_, _>>()?,
         lane: LaneConfig {
             concurrency: usize::try_from(integration.limits.concurrency).unwrap_or(usize::MAX),
             budget: integration.limits.requests,
@@ -104,24 +117,28 @@ fn config(integration: Integration) -> Result<GraphConfig, ConnectError> {
     })
 }
 
-/// A hash of everything a client is made from, so that a change is noticed
-/// without keeping the secrets beside it.
-fn fingerprint(integration: &Integration) -> Vec<u8> {
+/// A hash of the settings a client is made from, so that a change is noticed.
+fn settings_mark(integration: &Integration) -> Vec<u8> {
+    let limits = format!("{:?}", integration.limits);
+    let graph_url = integration.graph_url.as_deref().unwrap_or_default();
+    mark([&integration.token_endpoint, graph_url, &integration.client_id, &integration.cloud, &limits])
+}
+
+/// A hash of the credentials, so that a change is noticed without keeping the secrets beside it.
+fn credentials_mark(integration: &Integration) -> Vec<u8> {
+    let dates = |c: &Credential| format!("{:?} {:?}", c.starts_at, c.expires_at);
+    let all: Vec<String> = integration.credentials.iter().map(dates).collect();
+    mark(integration.credentials.iter().zip(&all).flat_map(|(c, dates)| {
+        [c.name.as_str(), c.proof.kind.as_str(), c.proof.text.expose_secret(), dates.as_str()]
+    }))
+}
+
+fn mark<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
     use aws_lc_rs::digest::{Context, SHA256};
     let mut context = Context::new(&SHA256);
-    let mut add = |text: &str| {
+    for text in texts {
         context.update(&(text.len() as u64).to_le_bytes());
         context.update(text.as_bytes());
-    };
-    add(&integration.token_endpoint);
-    add(integration.graph_url.as_deref().unwrap_or_default());
-    add(&integration.client_id);
-    add(&integration.cloud);
-    add(&format!("{:?}", integration.limits));
-    for credential in &integration.credentials {
-        add(&credential.name);
-        add(credential.secret.expose_secret());
-        add(&credential.expires_at.map(|at| at.to_string()).unwrap_or_default());
     }
     context.finish().as_ref().to_vec()
 }

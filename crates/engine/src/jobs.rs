@@ -226,7 +226,7 @@ pub(crate) fn backoff(attempts: u32) -> Duration {
 }
 
 /// An error with everything behind it, for people.
-pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+pub fn in_full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

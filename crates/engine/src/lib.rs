@@ -9,6 +9,7 @@
 mod after_taking;
 mod assign;
 pub mod connections;
+pub mod credentials;
 pub mod desk;
 pub mod explain;
 mod fetch;
@@ -32,13 +33,13 @@ pub mod wishes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use postroom_graph::Transport;
+use postroom_graph::{ReadFile, Transport};
 use postroom_model::{Clock, Entropy, IntegrationId, MailboxId, NodeId, Timestamp};
 use postroom_store::{Store, feed::Change};
 use tokio::sync::{Notify, broadcast};
 use url::Url;
 
-pub use jobs::JobError;
+pub use jobs::{JobError, in_full};
 pub use tasks::{Cpu, Tasks};
 
 use crate::connections::Connection;
@@ -53,6 +54,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Randomness.
     pub entropy: Entropy,
+    /// How token files are read.
+    pub read_file: ReadFile,
     /// Where background work runs, and how it ends.
     pub tasks: Tasks,
     /// This process.

@@ -1,12 +1,15 @@
 //! Reads the change feed and passes each entry on to whoever listens in this
 //! process: pages, the distribution of conversations, the supervisor.
 
+use std::collections::BTreeSet;
+
 use jiff::SignedDuration;
+use postroom_model::{IntegrationId, mailbox::MailboxHealth};
 use postroom_store::{
     DbError, Unit,
     content::ContentError,
     feed::{self, Position, Topic},
-    messages, sessions,
+    mailboxes, messages, sessions,
     signals::Wake,
 };
 
@@ -78,11 +81,26 @@ impl Engine {
     }
 
     async fn organization_changed(&self) {
-        if let Err(error) = self.connect().await {
-            tracing::error!(error = %error, "The changed integrations can't be connected");
+        match self.connect().await {
+            Ok(changed) => self.try_anew(&changed).await,
+            Err(error) => tracing::error!(error = %error, "The changed integrations can't be connected"),
         }
         if let Err(error) = self.release_unrouted().await {
             tracing::warn!(error = %error, "Held messages could not be routed anew");
+        }
+    }
+
+    /// Mailboxes that failed with the former settings need not wait for their next try.
+    async fn try_anew(&self, integrations: &BTreeSet<IntegrationId>) {
+        if integrations.is_empty() {
+            return;
+        }
+        match mailboxes::list(&self.store().db).await {
+            Ok(mailboxes) => mailboxes
+                .iter()
+                .filter(|one| one.health == MailboxHealth::Failing && integrations.contains(&one.integration))
+                .for_each(|one| self.hints(one.id).changed.notify_one()),
+            Err(error) => tracing::warn!(error = %error, "Failing mailboxes wait for their next try"),
         }
     }
 

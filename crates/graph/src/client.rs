@@ -98,6 +98,11 @@ impl Graph {
         self.0.tokens.try_credential(name).await
     }
 
+    /// Other credentials from now on, without an interruption: lanes, budgets and what is under way stay.
+    pub fn replace_credentials(&self, credentials: Vec<Credential>) {
+        self.0.tokens.replace_credentials(credentials);
+    }
+
     /// Each credential, the preferred one first, and how it fared in this process.
     pub fn credential_states(&self) -> Vec<CredentialState> {
         self.0.tokens.credential_states()
@@ -151,9 +156,7 @@ impl Graph {
                 Ok(response) => response,
                 Err(failure) => return Err(no_answer(slot, call.operation, failure)),
             };
-            let unauthorized = response.status() == StatusCode::UNAUTHORIZED;
-            let challenge = Challenge::of(response.headers());
-            if !unauthorized || repeated || !self.0.tokens.reject(&token, challenge) {
+            if repeated || !self.may_help(&token, call.operation, &response) {
                 return Err(match call.question() {
                     Some(question) if is_failure(call.operation, &response) => {
                         self.witnessed(slot, call.operation, &response, &question, &token).await
@@ -164,6 +167,18 @@ impl Graph {
             repeated = true;
             slot.go_on();
             token = self.0.tokens.token().await?;
+        }
+    }
+
+    /// Whether another token than this one may be answered better, and will be had.
+    fn may_help(&self, token: &Token, operation: Operation, response: &Response<Bytes>) -> bool {
+        match response.status() {
+            StatusCode::UNAUTHORIZED => self.0.tokens.reject(token, Challenge::of(response.headers())),
+            StatusCode::FORBIDDEN => {
+                Answer::read(operation, response).meaning() == Meaning::OutOfScope
+                    && self.0.tokens.doubt(token)
+            }
+            _ => false,
         }
     }
 

@@ -41,7 +41,6 @@ pub use requests::Operation;
 pub use stream::ByteStream;
 pub use subscription::{NewSubscription, Subscription};
 pub use token::{
-    CertificateKey, CertificateKeyError, Credential, CredentialKind, CredentialState, Proof, ProofError,
-    ReadFile, TokenError,
+    CertificateKey, CertificateKeyError, Credential, CredentialState, Proof, ProofError, ReadFile, TokenError,
 };
 pub use transport::{Body, InProcess, Network, Transport, TransportError};

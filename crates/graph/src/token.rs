@@ -24,7 +24,7 @@ use request::{NoToken, TokenEndpoint};
 
 pub use certificate::{CertificateKey, CertificateKeyError};
 pub(crate) use claims::Challenge;
-pub use credential::{Credential, CredentialKind, CredentialState, Proof, ProofError, ReadFile};
+pub use credential::{Credential, CredentialState, Proof, ProofError, ReadFile};
 pub use refusal::TokenError;
 pub(crate) use request::Token;
 
@@ -38,6 +38,8 @@ const SILENT: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(2), 
 #[derive(Default)]
 struct Cache {
     token: Option<Token>,
+    /// When the token came.
+    got_at: Option<Timestamp>,
     replaced_at: Option<Timestamp>,
     /// What Graph demands of the next token.
     challenge: Option<Challenge>,
@@ -60,7 +62,7 @@ enum Held {
 
 pub(crate) struct Tokens {
     endpoint: TokenEndpoint,
-    credentials: Credentials,
+    credentials: Mutex<Arc<Credentials>>,
     wire: Arc<Wire>,
     cache: Mutex<Cache>,
     flight: tokio::sync::Mutex<()>,
@@ -75,7 +77,7 @@ impl Tokens {
     ) -> Self {
         Self {
             endpoint: TokenEndpoint::new(endpoints, client_id, Arc::clone(&wire)),
-            credentials: Credentials::new(credentials),
+            credentials: Mutex::new(Arc::new(Credentials::new(credentials))),
             wire,
             cache: Mutex::default(),
             flight: Default::default(),
@@ -107,7 +109,7 @@ impl Tokens {
     pub(crate) fn reject(&self, token: &Token, challenge: Option<Challenge>) -> bool {
         let now = self.wire.clock.now();
         let mut cache = self.lock();
-        if cache.token.as_ref() != Some(token) {
+        if cache.token.as_ref().is_none_or(|held| held.bearer != token.bearer) {
             return true;
         }
         if cache.replaced_at.is_some_and(|at| now < at + REPLACE_EVERY) {
@@ -119,10 +121,47 @@ impl Tokens {
         true
     }
 
+    /// Graph says that this token does not allow what was asked: a role may have been granted since it
+    /// was made. Gives true if asking with [`Tokens::token`] anew may help; the present token is good
+    /// for everybody else until there is another.
+    pub(crate) fn doubt(&self, token: &Token) -> bool {
+        let now = self.wire.clock.now();
+        let mut cache = self.lock();
+        let is_young = cache.got_at.is_some_and(|at| now < at + REPLACE_EVERY);
+        match &mut cache.token {
+            Some(held) if held.bearer == token.bearer => {
+                if !is_young {
+                    held.renew_at = now;
+                }
+                !is_young
+            }
+            _ => true,
+        }
+    }
+
+    /// Other credentials from now on. The present token is used until one of them gives another, which
+    /// is tried with the next request.
+    pub(crate) fn replace_credentials(&self, credentials: Vec<Credential>) {
+        let new = Arc::new(Credentials::new(credentials));
+        *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        let now = self.wire.clock.now();
+        let mut cache = self.lock();
+        cache.failed = None;
+        cache.failures = 0;
+        if let Some(token) = &mut cache.token {
+            token.renew_at = now;
+        }
+    }
+
+    fn credentials(&self) -> Arc<Credentials> {
+        Arc::clone(&self.credentials.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Asks for a token with the credential of this name, and leaves everything as it is.
     pub(crate) async fn try_credential(&self, name: &str) -> Result<(), TokenError> {
         let unknown = || TokenError::UnknownCredential { name: name.to_owned() };
-        let entry = self.credentials.named(name).ok_or_else(unknown)?;
+        let credentials = self.credentials();
+        let entry = credentials.named(name).ok_or_else(unknown)?;
         match self.ask(entry, &claims::wanted(None)).await {
             Ok(_) => Ok(()),
             Err(refused) => Err(refused.error),
@@ -131,7 +170,7 @@ impl Tokens {
 
     /// Each credential in order of preference, and how it fared.
     pub(crate) fn credential_states(&self) -> Vec<CredentialState> {
-        self.credentials.states()
+        self.credentials().states()
     }
 
     fn held(&self) -> Held {
@@ -153,13 +192,15 @@ impl Tokens {
         let claims = claims::wanted(challenge.as_ref());
         let mut failure = NoToken::from(TokenError::NoCredential);
         let mut is_any_refused = false;
-        for entry in self.credentials.in_order(self.wire.clock.now()) {
+        for entry in self.credentials().in_order(self.wire.clock.now()) {
             match self.ask(entry, &claims).await {
                 Ok(token) => {
                     self.keep(&token, challenge.as_ref());
                     return Ok(token);
                 }
                 Err(refused) => {
+                    let name = &entry.credential.name;
+                    tracing::warn!(credential.name = name, "No token by \"{name}\": {}", refused.error);
                     is_any_refused |= matches!(refused.error, TokenError::Refused { .. });
                     failure = refused;
                     if !failure.error.is_credential() {
@@ -181,8 +222,6 @@ impl Tokens {
         match &answer {
             Ok(_) => entry.succeeded(self.wire.clock.now()),
             Err(refused) => {
-                let name = &entry.credential.name;
-                tracing::warn!(credential.name = name, "No token by \"{name}\": {}", refused.error);
                 entry.failed(refused.error.to_string());
             }
         }
@@ -194,6 +233,7 @@ impl Tokens {
         let mut cache = self.lock();
         // A challenge that came meanwhile wants another token than this one.
         cache.token = (cache.challenge.as_ref() == answered).then(|| token.clone());
+        cache.got_at = Some(self.wire.clock.now());
         cache.forget(answered);
         cache.failed = None;
         cache.failures = 0;

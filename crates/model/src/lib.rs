@@ -6,6 +6,7 @@
 pub mod acd;
 pub mod address;
 pub mod conversation;
+pub mod credential;
 pub mod effects;
 pub mod id;
 pub mod ledger;

@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::SignedDuration;
-use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     EmailAddress, Timestamp,
+    credential::Proof,
     mailbox::{AfterTaking, Opened, TakeFrom},
     user::Role,
     words::words,
@@ -185,25 +185,17 @@ impl Default for Limits {
 }
 
 /// A credential of an integration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
     /// Its name.
     pub name: String,
-    /// The client secret.
-    pub secret: SecretString,
+    /// What it proves itself with.
+    pub proof: Proof,
+    /// From when it is good, if that is known.
+    pub starts_at: Option<Timestamp>,
     /// When it ends, if that is known.
     pub expires_at: Option<Timestamp>,
 }
-
-impl PartialEq for Credential {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-            && self.expires_at == other.expires_at
-            && self.secret.expose_secret() == other.secret.expose_secret()
-    }
-}
-
-impl Eq for Credential {}
 
 /// An inbound domain.
 #[derive(Debug, Clone, PartialEq, Eq)]

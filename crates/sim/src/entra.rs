@@ -65,7 +65,7 @@ pub(crate) async fn token(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let root = root.map(|Extension(root)| root.0);
+    let root = root.map_or_else(|| simulator.config.graph_url.clone(), |Extension(root)| root.0);
     let is_v1 = !uri.path().contains("/v2.0/");
     let mut state = simulator.state();
     let now = state.now();
@@ -73,7 +73,7 @@ pub(crate) async fn token(
     let correlation = correlation(&mut state, &headers);
     let form = form(&headers, &body);
     let outcome = weather(&mut state, &form)
-        .and_then(|()| check(&simulator, &mut state, &tenant, &form, is_v1, root.as_deref()))
+        .and_then(|()| check(&simulator, &mut state, &tenant, &form, is_v1, &root))
         .and_then(|(application, proof)| issue(&simulator, &mut state, &application, proof, &form));
     let answer = match outcome {
         Ok(token) => (StatusCode::OK, HeaderMap::new(), token),
@@ -172,7 +172,7 @@ fn check(
     tenant: &str,
     form: &Form,
     is_v1: bool,
-    root: Option<&str>,
+    root: &str,
 ) -> Result<(Application, Proof), Refusal> {
     check_tenant(simulator, state, tenant)?;
     let grant = field(form, "grant_type")?;
@@ -276,7 +276,7 @@ fn authenticate(
     state: &State,
     application: &Application,
     form: &Form,
-    root: Option<&str>,
+    root: &str,
 ) -> Result<Proof, Refusal> {
     if let Some(assertion) = form.get("client_assertion") {
         if form.get("client_assertion_type").map(String::as_str) != Some(ASSERTION_TYPE) {
@@ -299,7 +299,7 @@ fn authenticate(
 
 /// Whether an assertion's audience is this tenant's token endpoint, in its own or in one of Microsoft's
 /// names, or the issuer's.
-fn is_audience(simulator: &Simulator, state: &State, audience: &str, root: Option<&str>) -> bool {
+fn is_audience(simulator: &Simulator, state: &State, audience: &str, root: &str) -> bool {
     let Ok(url) = Url::parse(audience) else { return false };
     let path: Vec<&str> = url.path().trim_matches('/').split('/').collect();
     let (tenant, is_endpoint) = match *path {
@@ -308,8 +308,7 @@ fn is_audience(simulator: &Simulator, state: &State, audience: &str, root: Optio
         }
         _ => ("", false),
     };
-    let own = root.and_then(|root| Url::parse(root).ok());
-    let is_own_host = own.is_some_and(|own| own.origin() == url.origin());
+    let is_own_host = Url::parse(root).is_ok_and(|own| own.origin() == url.origin());
     let is_microsoft =
         url.scheme() == "https" && url.host_str().is_some_and(|host| MICROSOFT_HOSTS.contains(&host));
     is_endpoint && (is_own_host || is_microsoft) && is_own_tenant(simulator, state, tenant)

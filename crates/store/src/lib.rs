@@ -11,6 +11,7 @@
 pub mod blobs;
 pub mod content;
 pub mod conversations;
+pub mod credentials;
 pub mod db;
 pub mod feed;
 pub mod folders;
@@ -50,6 +51,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 2, name: "thread_heads", sql: include_str!("../migrations/0002_thread_heads.sql") },
     Migration { number: 3, name: "self_healing", sql: include_str!("../migrations/0003_self_healing.sql") },
     Migration { number: 4, name: "rebuilt", sql: include_str!("../migrations/0004_rebuilt.sql") },
+    Migration { number: 5, name: "credentials", sql: include_str!("../migrations/0005_credentials.sql") },
 ];
 
 /// The channel on which PostgreSQL tells other nodes what changed.

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::{extract::State, response::Html};
 use postroom_model::Timestamp;
 use postroom_store::{
-    folders, integrations, integrations::Expiry, jobs, mailboxes, mailboxes::Mailbox, subscriptions,
+    credentials, credentials::Expiry, folders, jobs, mailboxes, mailboxes::Mailbox, subscriptions,
 };
 
 use crate::{
@@ -81,5 +81,5 @@ async fn read(site: &Site) -> Result<(Vec<Row>, Vec<Expiry>), Failure> {
             mailbox,
         });
     }
-    Ok((rows, integrations::list_expiries(db).await?))
+    Ok((rows, credentials::list_expiries(db).await?))
 }

@@ -1,12 +1,22 @@
-//! `postroom apply FILE`: writes the organisation file to the store. A running
-//! server notices within a second.
+//! `postroom apply FILE`: writes the organisation file to the store, and tries the
+//! credentials that are new in it. A running server notices within a second.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::{config::Config, effects, organization};
+use postroom_engine::Engine;
+use postroom_model::{
+    credential::CredentialOrigin,
+    organization::{Action, Kind},
+};
+
+use crate::{
+    config::Config,
+    effects,
+    organization::{self, Report, Tried},
+};
 
 /// What to apply and how.
 #[derive(Debug, clap::Args)]
@@ -23,6 +33,9 @@ pub struct Options {
     /// Print the JSON Schema of the organisation file.
     #[arg(long)]
     schema: bool,
+    /// Do not ask Microsoft for a token with the credentials of what was created or changed.
+    #[arg(long)]
+    no_try: bool,
     /// Print the plan as JSON.
     #[arg(long)]
     json: bool,
@@ -39,10 +52,15 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<ExitCode> {
     }
     let file = options.file.context("name the organisation file")?;
     let text = std::fs::read_to_string(&file).with_context(|| format!("{} can't be read", file.display()))?;
-    let store = super::open(&config).await?;
+    let engine = super::open_engine(&config).await?;
     let how = organization::Options { dry_run: options.dry_run, prune: options.prune };
-    match organization::apply(&text, how, &store, &effects::system_clock(), &effects::environment).await {
-        Ok(report) => {
+    match organization::apply(&text, how, engine.store(), &effects::system_clock(), &effects::environment)
+        .await
+    {
+        Ok(mut report) => {
+            if !options.dry_run && !options.no_try {
+                report.tried = try_credentials(&engine, &report).await?;
+            }
             if options.json {
                 println!("{}", serde_json::to_string_pretty(&report)?);
             } else {
@@ -66,4 +84,25 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<ExitCode> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Asks Microsoft for a token with each credential that the file keeps, of the integrations that were
+/// created or changed.
+async fn try_credentials(engine: &Engine, report: &Report) -> anyhow::Result<Vec<Tried>> {
+    let mut tried = Vec::new();
+    for step in &report.steps {
+        if step.thing.kind != Kind::Integration || step.action == Action::Delete {
+            continue;
+        }
+        let integration = engine.find_integration(&step.thing.name).await?;
+        for stored in integration.credentials.iter().filter(|one| one.origin == CredentialOrigin::File) {
+            let refusal = super::integration::try_one(engine, &integration, stored).await?.err();
+            tried.push(Tried {
+                integration: integration.name.clone(),
+                credential: stored.name.clone(),
+                refusal,
+            });
+        }
+    }
+    Ok(tried)
 }

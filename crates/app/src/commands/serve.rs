@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use postroom_engine::Cpu;
-use postroom_graph::Transport;
 use postroom_web::Web;
 
 use crate::{
@@ -20,14 +18,7 @@ use crate::{
 /// When something it needs is not there, in one line.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let _sole_server = system::lock(&config)?;
-    let ca = match &config.graph.ca_file {
-        Some(path) => Some(
-            std::fs::read(path)
-                .with_context(|| format!("[graph] ca_file {} can't be read", path.display()))?,
-        ),
-        None => None,
-    };
-    let transport = Transport::network(ca.as_deref())?;
+    let transport = system::transport(&config)?;
     let tls = match (&config.server.tls_cert, &config.server.tls_key) {
         (Some(cert), Some(key)) => Some(Tls::load(cert, key)?),
         _ => None,

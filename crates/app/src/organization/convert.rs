@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
+use postroom_engine::credentials;
 use postroom_graph::Cloud;
 use postroom_model::{
     mailbox::{AfterTaking, Opened, TakeFrom},
@@ -17,14 +18,14 @@ use postroom_model::{
 use super::{
     document::{self, Document},
     read::{Located, Named},
-    secrets::Secrets,
+    secrets::Proofs,
     values::{Name, Proficiency},
 };
 
 const ALERTING_TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
 
 /// The organisation that the file means.
-pub(super) fn convert(document: &Document, secrets: &Secrets) -> Option<Organization> {
+pub(super) fn convert(document: &Document, proofs: &Proofs) -> Option<Organization> {
     let identity = document.organization.as_ref()?;
     let languages = identity.languages.as_ref();
     let integrations = document.integrations.as_deref().unwrap_or_default();
@@ -43,7 +44,7 @@ pub(super) fn convert(document: &Document, secrets: &Secrets) -> Option<Organiza
         skills: document.skills.iter().flatten().map(|name| Skill { name: text(name) }).collect(),
         users: all(&document.users, user)?,
         queues: all(&document.queues, queue)?,
-        integrations: integrations.iter().map(|from| integration(from, secrets)).collect::<Option<_>>()?,
+        integrations: integrations.iter().map(|from| integration(from, proofs)).collect::<Option<_>>()?,
         domains: all(&document.domains, domain)?,
         mailboxes,
         routes: all(&document.routes, route)?,
@@ -62,7 +63,7 @@ fn texts<C: FromIterator<String>>(names: &Option<Vec<Located<Name>>>) -> C {
     names.iter().flatten().map(text).collect()
 }
 
-fn integration(from: &document::Integration, secrets: &Secrets) -> Option<Integration> {
+fn integration(from: &document::Integration, proofs: &Proofs) -> Option<Integration> {
     Some(Integration {
         name: text(from.name.as_ref()?),
         kind: from.kind.as_ref()?.value.0,
@@ -73,10 +74,9 @@ fn integration(from: &document::Integration, secrets: &Secrets) -> Option<Integr
         limits: limits(from.limits.as_ref()),
         credentials: from
             .credentials
-            .as_ref()?
-            .0
             .iter()
-            .map(|from| credential(from, secrets))
+            .flat_map(|list| &list.0)
+            .map(|from| credential(from, proofs))
             .collect::<Option<_>>()?,
     })
 }
@@ -94,12 +94,12 @@ fn limits(from: Option<&document::Limits>) -> Limits {
     }
 }
 
-fn credential(from: &document::Credential, secrets: &Secrets) -> Option<Credential> {
-    Some(Credential {
-        name: text(from.name.as_ref()?),
-        secret: secrets.get(&from.secret.as_ref()?.at)?.clone(),
-        expires_at: from.expires.as_ref().map(|day| day.value.0),
-    })
+fn credential(from: &document::Credential, proofs: &Proofs) -> Option<Credential> {
+    let name = from.name.as_ref()?;
+    let proof = proofs.get(&name.at)?.clone();
+    let starts_at = from.starts.as_ref().map(|day| day.value.0);
+    let expires_at = from.expires.as_ref().map(|day| day.value.0);
+    Some(credentials::dated(Credential { name: text(name), proof, starts_at, expires_at }))
 }
 
 fn mailbox(from: &document::Mailbox, integration: &str) -> Option<Mailbox> {

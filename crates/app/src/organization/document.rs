@@ -64,10 +64,11 @@ record! {
         token_endpoint: Located<TokenEndpoint>,
         /// The application (client) id from Microsoft Entra.
         client_id: Located<ClientId>,
-        /// What it signs in with, the preferred first. Give the next one before the last one ends.
-        credentials: AtLeastOne<Credential>,
     }
     optional {
+        /// What it signs in with, the preferred first. Give the next one before the last one ends. May be
+        /// left out where `postroom integration add-credential` keeps them.
+        credentials: AtLeastOne<Credential>,
         /// Microsoft's cloud; `global` where it is left out.
         cloud: Located<CloudWord>,
         /// Where Graph is, if not where the cloud says: a simulator or a proxy.
@@ -94,17 +95,28 @@ record! {
 }
 
 record! {
-    /// A client secret of an application.
+    /// What an application signs in with: one of `secret`, `certificate` and `federated_token_file`.
     Credential, "a credential":
     required {
         /// Its name.
         name: Located<Name>,
-        /// Where the secret is: `file:/run/secrets/name` or `env:NAME`. Never the secret itself.
-        secret: Located<SecretReference>,
     }
     optional {
-        /// The day on which it ends.
+        /// Where the certificate's private key is, if it is not beside it.
+        key: Located<SecretReference>,
+        /// The day from which it is good; a certificate says it itself.
+        starts: Located<Day>,
+        /// The day on which it ends; a certificate says it itself.
         expires: Located<Day>,
+    }
+    one_of {
+        /// Where the client secret is: `file:/run/secrets/name` or `env:NAME`. Never the secret itself.
+        secret: Located<SecretReference>,
+        /// Where the certificate is, in PEM form, with its RSA private key or without: `file:` or `env:`.
+        certificate: Located<SecretReference>,
+        /// The path of a file with a token of an identity provider outside, as Kubernetes mounts it. It is read
+        /// anew for each request.
+        federated_token_file: Located<Name>,
     }
 }
 

@@ -170,6 +170,18 @@ impl<'n> Fields<'n> {
         T::read(node, problems)
     }
 
+    /// Reports it if not exactly one of the fields is there.
+    pub(super) fn check_one_of(&self, names: &[&'static str], problems: &mut Problems) {
+        let list = |names: &[&str]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>();
+        let present: Vec<&str> = names.iter().copied().filter(|name| self.find(name).is_some()).collect();
+        let message = match present.len() {
+            0 => format!("{} needs one of the fields {}; add it", self.what, list(names).join(", ")),
+            1 => return,
+            _ => format!("{} has {}; keep one of them", self.what, list(&present).join(" and ")),
+        };
+        problems.add(self.node.at, message);
+    }
+
     /// Reads a field that may be absent.
     pub(super) fn optional<T: Read>(&self, name: &str, problems: &mut Problems) -> Option<T> {
         T::read(self.find(name)?, problems)
@@ -177,13 +189,14 @@ impl<'n> Fields<'n> {
 }
 
 /// Declares a record: what it is called in errors, its required and its optional
-/// fields. Every field is absent where it was absent or wrong; the wrong ones were reported.
+/// fields, and those of which there must be exactly one. Every field is absent where it was absent or wrong; the wrong ones were reported.
 macro_rules! record {
     (
         $(#[$meta:meta])*
         $name:ident, $what:literal:
         required { $($(#[$required_meta:meta])* $required:ident: $required_type:ty,)* }
         optional { $($(#[$optional_meta:meta])* $optional:ident: $optional_type:ty,)* }
+        $(one_of { $($(#[$one_meta:meta])* $one:ident: $one_type:ty,)* })?
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, schemars::JsonSchema)]
@@ -191,6 +204,7 @@ macro_rules! record {
         pub(super) struct $name {
             $($(#[$required_meta])* #[schemars(required)] pub(super) $required: Option<$required_type>,)*
             $($(#[$optional_meta])* pub(super) $optional: Option<$optional_type>,)*
+            $($($(#[$one_meta])* pub(super) $one: Option<$one_type>,)*)?
         }
 
         impl $crate::organization::read::Read for $name {
@@ -198,11 +212,13 @@ macro_rules! record {
                 node: &$crate::organization::node::Node,
                 problems: &mut $crate::organization::problem::Problems,
             ) -> Option<Self> {
-                let known = [$(stringify!($required),)* $(stringify!($optional),)*];
+                let known = [$(stringify!($required),)* $($(stringify!($one),)*)? $(stringify!($optional),)*];
                 let fields = $crate::organization::read::Fields::of(node, $what, &known, problems)?;
+                $(fields.check_one_of(&[$(stringify!($one),)*], problems);)?
                 Some(Self {
                     $($required: fields.required(stringify!($required), problems),)*
                     $($optional: fields.optional(stringify!($optional), problems),)*
+                    $($($one: fields.optional(stringify!($one), problems),)*)?
                 })
             }
         }

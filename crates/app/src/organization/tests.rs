@@ -64,7 +64,7 @@ fn the_manuals_file_is_understood_and_what_it_leaves_out_has_its_default() {
     assert_eq!((contoso.routes[0].priority, contoso.routes[1].priority), (5, 0));
     assert_eq!((contoso.users[0].capacity, contoso.users[1].capacity), (3, 1));
     let spring = &contoso.integrations[0].credentials[0];
-    assert_eq!(spring.secret.expose_secret(), "the secret", "without the line's end");
+    assert_eq!(spring.proof.text.expose_secret(), "the secret", "without the line's end");
     assert_eq!(spring.expires_at.unwrap().to_string(), "2027-03-31T00:00:00Z");
 }
 

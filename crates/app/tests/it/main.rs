@@ -1,6 +1,7 @@
 //! The whole system, in one process or as real processes, against the simulator.
 
 mod browser;
+mod credentials;
 mod desk;
 mod edges;
 mod heal;

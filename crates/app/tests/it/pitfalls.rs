@@ -322,7 +322,8 @@ async fn a_consent_that_is_not_known_everywhere_yet_is_waited_for() -> anyhow::R
     pause(30).await;
     assert!(world.count_ended().await? == 0);
     world.simulator.set_roles(CLIENT, &roles)?;
-    pause(20 + 95).await;
+    // Until the consent acts everywhere, and no more than a quarter of an hour until the next probe.
+    pause(20 + 16).await;
     clears(&world, &[mail]).await?;
     world.assert_quiet().await
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use postroom_model::credential::CredentialKind;
 use secrecy::SecretString;
 
 use super::certificate::CertificateKey;
@@ -47,17 +48,6 @@ pub enum Proof {
         /// Reads it, at each request for a token: its content is replaced every hour or so.
         read: ReadFile,
     },
-}
-
-/// The kind of a credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CredentialKind {
-    /// See [`Proof::Secret`].
-    Secret,
-    /// See [`Proof::Certificate`].
-    Certificate,
-    /// See [`Proof::FederatedTokenFile`].
-    FederatedTokenFile,
 }
 
 /// A credential gives no proof.
@@ -112,17 +102,6 @@ impl Proof {
             Self::Secret(_) => CredentialKind::Secret,
             Self::Certificate(_) => CredentialKind::Certificate,
             Self::FederatedTokenFile { .. } => CredentialKind::FederatedTokenFile,
-        }
-    }
-}
-
-impl CredentialKind {
-    /// A word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Secret => "secret",
-            Self::Certificate => "certificate",
-            Self::FederatedTokenFile => "federated_token_file",
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, Request, Response, header};
+use postroom_model::credential::CredentialKind;
 use std::{
     io,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -367,4 +368,38 @@ async fn a_token_that_graph_refuses_is_replaced_at_most_once_a_minute() {
     sleep(Duration::from_secs(60)).await;
     assert!(tokens.reject(&second, None));
     assert_eq!(record.tokens(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_before_a_permission_is_replaced_and_a_fresh_one_is_not() {
+    let (tokens, record) = tokens(vec![credential("only")], |_| async { Ok(fresh_token(3600)) });
+    let first = tokens.token().await.ok().unwrap();
+    assert!(!tokens.doubt(&first), "a fresh one says what is so");
+    sleep(Duration::from_secs(60)).await;
+    assert!(tokens.doubt(&first));
+    let second = tokens.token().await.ok().unwrap();
+    // Somebody who still holds the first has only to ask again.
+    assert!(tokens.doubt(&first));
+    assert!(!tokens.doubt(&second));
+    assert_eq!(record.tokens(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replaced_credentials_are_used_at_once_even_in_the_wait_after_a_failure() {
+    let (tokens, record) = tokens(vec![credential("old")], |request| async move {
+        let is_new = String::from_utf8_lossy(request.body()).contains("new+secret");
+        Ok(if is_new { fresh_token(3600) } else { denied(7_000_222) })
+    });
+    assert!(tokens.token().await.is_err());
+    assert!(tokens.token().await.is_err());
+    assert_eq!(record.tokens(), 1, "a failure is remembered");
+    tokens.replace_credentials(vec![credential("new")]);
+    let held = tokens.token().await.ok().unwrap();
+    // The present token bridges until one of the others gives another.
+    tokens.replace_credentials(vec![credential("old")]);
+    assert!(tokens.token().await.ok().unwrap().bearer == held.bearer);
+    assert_eq!(record.tokens(), 3);
+    // It is the same token even so: refused by Graph, it is given up.
+    assert!(tokens.reject(&held, None));
+    assert!(tokens.token().await.is_err());
 }

@@ -50,7 +50,12 @@ fn integration(secret: &str) -> Integration {
         cloud: "global".into(),
         graph_url: None,
         limits: Limits::default(),
-        credentials: vec![Credential { name: "spring".into(), secret: secret.into(), expires_at: None }],
+        credentials: vec![Credential {
+            name: "spring".into(),
+            proof: Proof::secret(secret),
+            starts_at: None,
+            expires_at: None,
+        }],
     }
 }
 

@@ -5,18 +5,17 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use postroom_model::{
     Timestamp,
+    credential::CredentialOrigin,
     mailbox::TakeFrom,
-    organization::{
-        Credential, Domain, Integration, Kind, Mailbox, Named, Organization, Queue, Route, Skill, User,
-    },
+    organization::{Domain, Integration, Kind, Mailbox, Named, Organization, Queue, Route, Skill, User},
 };
 use uuid::Uuid;
 
 use super::{Place, Present};
 use crate::{
     Columns, Db, DbError, FromValue, Stmt, Store, args,
-    integrations::{self, CredentialError},
-    parse, settings,
+    credentials::{self, CredentialError},
+    integrations, parse, settings,
 };
 
 /// The organisation that is there.
@@ -150,7 +149,9 @@ async fn read_integrations(store: &Store, found: &mut Present) -> Result<(), Cre
             credentials: opened
                 .credentials
                 .into_iter()
-                .map(|c| Credential { name: c.name, secret: c.secret, expires_at: c.expires_at })
+                // Those of commands are none of the file's business.
+                .filter(|c| c.origin == CredentialOrigin::File)
+                .map(credentials::Credential::declared)
                 .collect(),
         });
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::SignedDuration;
 use postroom_model::{
     Entropy, Timestamp,
+    credential::{CredentialKind, CredentialOrigin, Proof},
     mailbox::{AfterTaking, Opened, TakeFrom},
     organization::{
         Credential, Domain, DomainKind, Integration, IntegrationKind, Limits, Mailbox, Plan, Queue, Route,
@@ -17,8 +18,12 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    Db, DbError, MIGRATIONS, Stmt, Store, args, blobs::Blobs, folders, integrations, mailboxes,
-    on_both_engines, routes, seal::Keys, users,
+    Db, DbError, MIGRATIONS, Stmt, Store, args,
+    blobs::Blobs,
+    credentials::{self, Preference},
+    folders, integrations, mailboxes, on_both_engines, routes,
+    seal::Keys,
+    users,
 };
 
 async fn store_on(db: Db) -> Store {
@@ -71,7 +76,8 @@ fn contoso() -> Organization {
     };
     let credential = |name: &str, expires_at| Credential {
         name: name.into(),
-        secret: format!("secret of {name}").into(),
+        proof: Proof::secret(format!("secret of {name}")),
+        starts_at: None,
         expires_at,
     };
     Organization {
@@ -209,12 +215,47 @@ on_both_engines! {
         let store = store_on(db).await;
         apply(&store, &contoso(), false).await;
         let mut desired = contoso();
-        desired.integrations[0].credentials[1].secret = "rotated".into();
+        desired.integrations[0].credentials[1].proof = Proof::secret("rotated");
         assert_eq!(lines(&apply(&store, &desired, false).await), ["change integration graph (credentials)"]);
         let opened = integrations::list(&store).await.unwrap();
         let secrets: Vec<&str> =
-            opened[0].credentials.iter().map(|credential| credential.secret.expose_secret()).collect();
+            opened[0].credentials.iter().map(|credential| credential.proof.text.expose_secret()).collect();
         assert_eq!(secrets, ["secret of spring", "rotated"]);
+    }
+
+    async fn the_file_and_commands_each_keep_credentials_of_their_own(db: Db) {
+        let store = store_on(db).await;
+        apply(&store, &contoso(), false).await;
+        let id = integrations::list(&store).await.unwrap()[0].id;
+        let names = async || -> Vec<String> {
+            integrations::list(&store).await.unwrap().remove(0).credentials.into_iter().map(|c| c.name).collect()
+        };
+        for (name, preference) in [("last", Preference::Last), ("first", Preference::First), ("later", Preference::Last)] {
+            let proof = Proof { kind: CredentialKind::FederatedTokenFile, text: "/run/token".into() };
+            let credential =
+                Credential { name: name.into(), proof, starts_at: Some(at(1)), expires_at: Some(at(2)) };
+            let position = credentials::find_position(&store.db, id, preference).await.unwrap();
+            let insert =
+                || credentials::insert(&store, id, &credential, CredentialOrigin::Command, position).unwrap();
+            store.db.apply(vec![insert()]).await.unwrap();
+            let twice = store.db.apply(vec![insert()]).await;
+            assert!(matches!(twice, Err(DbError::Unique { .. })), "{twice:?}");
+        }
+        assert_eq!(names().await, ["first", "spring", "autumn", "last", "later"]);
+        let mut desired = contoso();
+        let more = Credential { name: "winter".into(), ..desired.integrations[0].credentials[0].clone() };
+        desired.integrations[0].credentials.insert(0, more);
+        apply(&store, &desired, true).await;
+        assert_eq!(names().await, ["first", "winter", "spring", "autumn", "last", "later"]);
+        assert_eq!(lines(&apply(&store, &desired, true).await), Vec::<String>::new());
+        let opened = integrations::list(&store).await.unwrap().remove(0).credentials.remove(0);
+        assert_eq!(
+            (opened.proof.kind, opened.proof.text.expose_secret(), opened.starts_at, opened.expires_at),
+            (CredentialKind::FederatedTokenFile, "/run/token", Some(at(1)), Some(at(2)))
+        );
+        assert_eq!(credentials::list_of_commands(&store.db).await.unwrap().len(), 3);
+        store.db.apply(vec![credentials::delete(id, "last")]).await.unwrap();
+        assert_eq!(names().await, ["first", "winter", "spring", "autumn", "later"]);
     }
 
     async fn an_earlier_date_starts_the_delta_track_anew_and_folders_that_stay_keep_theirs(db: Db) {

@@ -12,13 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use postroom_model::{
     EmailAddress, FolderId, IntegrationId, MailboxId, Timestamp,
+    credential::CredentialOrigin,
     organization::{Action, Integration, Kind, Mailbox, Named, Organization, Plan},
 };
-use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
 use super::{Present, WriteError};
-use crate::{Stmt, Store, Unit, args, feed::Topic, integrations::credential_context, seal, settings};
+use crate::{Stmt, Store, Unit, args, credentials, feed::Topic, settings};
 
 /// The unit that carries out `plan`, made for what `present` holds. Empty if the plan is.
 ///
@@ -192,18 +192,11 @@ impl<'a> Writer<'a> {
     }
 
     fn write_credentials(&mut self, id: IntegrationId, integration: &Integration) -> Result<(), WriteError> {
-        self.push(Stmt::new("DELETE FROM credentials WHERE integration_id = $1", args![id]));
+        self.push(credentials::delete_of_file(id));
         for (place, credential) in (0_i64..).zip(&integration.credentials) {
-            let name = credential.name.as_str();
-            let plain = credential.secret.expose_secret().as_bytes();
-            let context = credential_context(id, name);
-            let sealed = seal::seal(&self.store.keys, &self.store.entropy, &context, plain)
-                .map_err(|cause| WriteError::Seal { name: name.to_owned(), cause })?;
-            self.push(Stmt::new(
-                "INSERT INTO credentials (integration_id, name, sealed_secret, expires_at, position) \
-                 VALUES ($1, $2, $3, $4, $5)",
-                args![id, name, sealed, credential.expires_at, place],
-            ));
+            let insert = credentials::insert(self.store, id, credential, CredentialOrigin::File, place)
+                .map_err(|cause| WriteError::Seal { name: credential.name.clone(), cause })?;
+            self.push(insert);
         }
         Ok(())
     }

@@ -110,7 +110,7 @@ async fn a_secret_with_other_content_behind_the_same_reference_is_noticed_and_no
     let said = ground.apply(&text, KEEP).await.unwrap();
     assert_eq!(said, "change integration contoso-graph (credentials)\nunchanged: 15\n");
     let opened = integrations::list(&ground.store).await.unwrap();
-    assert_eq!(opened[0].credentials[0].secret.expose_secret(), "second");
+    assert_eq!(opened[0].credentials[0].proof.text.expose_secret(), "second");
 }
 
 #[tokio::test]
@@ -171,6 +171,7 @@ async fn programs_read_the_report_as_json() {
                 { "action": "create", "kind": "skill", "name": "hardware" },
             ],
             "unchanged": 0,
+            "tried": [],
             "not_in_file": [],
         })
     );

@@ -124,6 +124,18 @@ stories! {
     a_secret_file_that_is_not_there:
         "env:SPRING" => "file:/absent/secret",
         "9:33: the secret file /absent/secret can't be read (No such file or directory (os error 2)); check the path and who may read it";
+    a_credential_without_anything_to_sign_in_with:
+        "{ name: spring, secret: \"env:SPRING\", expires" => "{ name: spring, expires",
+        "9:9: a credential needs one of the fields \"secret\", \"certificate\", \"federated_token_file\"; add it";
+    a_credential_of_two_kinds:
+        "secret: \"env:SPRING\"" => "secret: \"env:SPRING\", federated_token_file: /run/token",
+        "9:9: a credential has \"secret\" and \"federated_token_file\"; keep one of them";
+    a_certificate_that_is_none:
+        "secret: \"env:SPRING\"" => "certificate: \"env:SPRING\"",
+        "9:38: the certificate can't be used: the PEM text holds no certificate; add the part from BEGIN CERTIFICATE to END CERTIFICATE";
+    a_key_beside_a_secret:
+        "secret: \"env:SPRING\"" => "secret: \"env:SPRING\", key: \"env:SPRING\"",
+        "9:52: only a certificate has a private key; leave the key out";
     no_credentials:
         "credentials:\n      - { name: spring, secret: \"env:SPRING\", expires: 2027-03-31 }" => "credentials: []",
         "8:18: this list is empty; write at least one entry";
