@@ -5,7 +5,7 @@
 //! announced and found is in the ledger once (design invariant 3).
 
 use jiff::SignedDuration;
-use postroom_graph::{DeltaFrom, DeltaItem, DeltaNext, GraphErrorKind, Mailbox as Lane};
+use postroom_graph::{DeltaFrom, DeltaItem, DeltaNext, GraphError, GraphErrorKind, Mailbox as Lane};
 use postroom_model::{Timestamp, ledger::Reason};
 use postroom_store::{
     Unit,
@@ -26,7 +26,7 @@ pub(crate) const QUIET_EVERY: SignedDuration = SignedDuration::from_mins(5);
 const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(24);
 /// How far the sweep looks back beyond its last run.
 const SWEEP_OVERLAP: SignedDuration = SignedDuration::from_hours(48);
-/// Ids on one delta page: they are small, so a page of a thousand still comes at once.
+/// Ids on one page: they are small, so a page of a thousand still comes at once.
 const PAGE: u32 = 1000;
 
 /// When the next delta round of a folder is due; a time gone by means now.
@@ -43,6 +43,19 @@ pub(crate) fn next_round(folder: &Folder) -> Option<Timestamp> {
     )
 }
 
+/// Where a page is too much for Graph, which then answers 504, less is asked for at a time, in three
+/// steps: the breaker opens at five failures in a row.
+/// <https://github.com/microsoftgraph/microsoft-graph-docs/issues/5853>
+fn smaller_page(error: &GraphError, page: u32) -> Option<u32> {
+    match page {
+        _ if !error.is_too_slow() => None,
+        500.. => Some(100),
+        50.. => Some(20),
+        10.. => Some(5),
+        _ => None,
+    }
+}
+
 impl Engine {
     /// One delta round of a folder, from where the last one ended to the present.
     pub(crate) async fn delta_round(
@@ -53,15 +66,20 @@ impl Engine {
     ) -> Result<(), JobError> {
         let mut folder = folder.clone();
         let started = self.now();
+        let mut page_size = PAGE;
         loop {
             let from = folder.resume_link.clone().or_else(|| folder.delta_link.clone());
             let target = folder.graph_id.as_deref().unwrap_or(&folder.name);
             let page = match &from {
-                Some(link) => lane.delta(target, DeltaFrom::Link(link)).await,
-                None => lane.delta(target, DeltaFrom::Start { page_size: PAGE }).await,
+                Some(link) => lane.delta(target, DeltaFrom::Link(link), page_size).await,
+                None => lane.delta(target, DeltaFrom::Start, page_size).await,
             };
             let page = match page {
                 Ok(page) => page,
+                Err(error) if let Some(less) = smaller_page(&error, page_size) => {
+                    page_size = less;
+                    continue;
+                }
                 Err(error) if error.kind() == GraphErrorKind::SyncStateLost && from.is_some() => {
                     // Microsoft forgot the track: crawl anew at once; what is known stays known.
                     tracing::info!(folder.id = %folder.id, "Delta track is lost, the folder is crawled anew");
@@ -157,9 +175,18 @@ impl Engine {
         let takes_from = mailbox.takes_from().unwrap_or(now);
         let since = takes_from.max(last - SWEEP_OVERLAP);
         let target = folder.graph_id.as_deref().unwrap_or(&folder.name);
-        let mut link: Option<String> = None;
+        let (mut link, mut page_size) = (None::<String>, PAGE);
         loop {
-            let page = lane.list_ids_since(target, since, link.as_deref()).await?;
+            let page = match lane.list_ids_since(target, since, link.as_deref(), page_size).await {
+                Ok(page) => page,
+                Err(error) if let Some(less) = smaller_page(&error, page_size) => {
+                    // The links carry the size of the first page: begun anew; what is known stays known.
+                    page_size = less;
+                    link = None;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let heard: Vec<Heard<'_>> = page
                 .items
                 .iter()

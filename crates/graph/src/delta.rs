@@ -17,18 +17,13 @@ use crate::{
     requests::Operation,
 };
 
-/// Ids are small: a page of a thousand comes as fast as one of ten.
-const PAGE: u32 = 1000;
 const SELECT: &str = "id,receivedDateTime";
 
 /// Where a delta page begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeltaFrom<'a> {
     /// At the folder's beginning.
-    Start {
-        /// Items on a page, a hint.
-        page_size: u32,
-    },
+    Start,
     /// Where a link of an earlier page leads.
     Link(&'a str),
 }
@@ -99,18 +94,23 @@ struct Change {
 }
 
 impl Mailbox {
-    /// One page of a folder's changes; `folder` is an id or a well-known name.
+    /// One page of a folder's changes; `folder` is an id or a well-known name, `page_size` the number of
+    /// items that are asked for, a hint.
     ///
     /// # Errors
     /// `SyncStateLost` when the folder must be read from its start; else see
     /// [`GraphErrorKind`](crate::GraphErrorKind).
-    pub async fn delta(&self, folder: &str, from: DeltaFrom<'_>) -> Result<DeltaPage, GraphError> {
-        let (target, page_size) = match from {
-            DeltaFrom::Start { page_size } => {
-                let folder = encoded(folder);
-                (self.at(&format!("/mailFolders/{folder}/messages/delta?$select={SELECT}")), page_size)
+    pub async fn delta(
+        &self,
+        folder: &str,
+        from: DeltaFrom<'_>,
+        page_size: u32,
+    ) -> Result<DeltaPage, GraphError> {
+        let target = match from {
+            DeltaFrom::Start => {
+                self.at(&format!("/mailFolders/{}/messages/delta?$select={SELECT}", encoded(folder)))
             }
-            DeltaFrom::Link(link) => (self.graph.root().follow(Operation::Delta, link)?, PAGE),
+            DeltaFrom::Link(link) => self.graph.root().follow(Operation::Delta, link)?,
         };
         let call = Call::get(Operation::Delta, target).page_size(page_size);
         let page: Page<Change> = parsed(Operation::Delta, &self.call(Priority::Delta, call).await?)?;
@@ -131,7 +131,7 @@ impl Mailbox {
         Ok(DeltaPage { items: items.collect(), next })
     }
 
-    /// The messages of a folder received at or after `since` (to the second), page by page.
+    /// The messages of a folder received at or after `since` (to the second), `page_size` at a time.
     ///
     /// # Errors
     /// See [`GraphErrorKind`](crate::GraphErrorKind).
@@ -140,6 +140,7 @@ impl Mailbox {
         folder: &str,
         since: Timestamp,
         link: Option<&str>,
+        page_size: u32,
     ) -> Result<IdPage, GraphError> {
         let target = match link {
             Some(link) => self.graph.root().follow(Operation::ListIds, link)?,
@@ -147,7 +148,7 @@ impl Mailbox {
                 // Oldest first: what arrives meanwhile comes at the end and shifts no page.
                 let filter = encoded(&format!("receivedDateTime ge {}", seconds(since)));
                 let query =
-                    format!("$select={SELECT}&$filter={filter}&$orderby=receivedDateTime&$top={PAGE}");
+                    format!("$select={SELECT}&$filter={filter}&$orderby=receivedDateTime&$top={page_size}");
                 self.at(&format!("/mailFolders/{}/messages?{query}", encoded(folder)))
             }
         };
@@ -179,8 +180,7 @@ mod tests {
             {"id":"D","receivedDateTime":"yesterday"}],
             "@odata.nextLink":"https://graph.example/next"}"##;
         let (graph, record) = graph(move |_| async move { Ok(answer(200, body)) });
-        let page =
-            graph.mailbox("a@b.example").delta("in box", DeltaFrom::Start { page_size: 50 }).await.unwrap();
+        let page = graph.mailbox("a@b.example").delta("in box", DeltaFrom::Start, 50).await.unwrap();
         let seen: Vec<_> =
             page.items.iter().map(|i| (i.id.as_str(), i.received_at.is_some(), i.removed)).collect();
         assert_eq!(seen, [("A", true, false), ("B", false, false), ("C", false, true), ("D", false, false)]);
@@ -199,7 +199,7 @@ mod tests {
         let (graph, record) = graph(move |_| async move { Ok(answer(200, body)) });
         let link =
             "https://graph.example/v1.0//users/x/mailFolders('in')/messages/delta()?%24skiptoken=a%2bB+%2F==";
-        let page = graph.mailbox("a@b.example").delta("inbox", DeltaFrom::Link(link)).await.unwrap();
+        let page = graph.mailbox("a@b.example").delta("inbox", DeltaFrom::Link(link), 50).await.unwrap();
         assert_eq!(record.graph()[0].uri().to_string(), link);
         assert!(
             record.graph()[0].headers()["prefer"].to_str().unwrap().starts_with("IdType=\"ImmutableId\"")
@@ -212,16 +212,16 @@ mod tests {
         let (graph, record) = graph(|_| async { Ok(answer(200, "{}")) });
         let mailbox = graph.mailbox("a@b.example");
         let evil = "https://graph.example.evil.example/v1.0/x";
-        assert!(mailbox.delta("inbox", DeltaFrom::Link(evil)).await.is_err());
-        assert!(mailbox.list_ids_since("inbox", Timestamp::UNIX_EPOCH, Some(evil)).await.is_err());
+        assert!(mailbox.delta("inbox", DeltaFrom::Link(evil), 50).await.is_err());
+        assert!(mailbox.list_ids_since("inbox", Timestamp::UNIX_EPOCH, Some(evil), 50).await.is_err());
         assert!(record.all().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_page_without_links_is_an_error_and_a_lost_track_is_said_so() {
         let (silent, _) = graph(|_| async { Ok(answer(200, r#"{"value":[]}"#)) });
-        let from = DeltaFrom::Start { page_size: 10 };
-        let kind = silent.mailbox("a@b.example").delta("inbox", from).await.unwrap_err().kind();
+        let from = DeltaFrom::Start;
+        let kind = silent.mailbox("a@b.example").delta("inbox", from, 50).await.unwrap_err().kind();
         assert_eq!(kind, GraphErrorKind::Malformed);
         for (status, code, expected) in [
             (410, "SyncStateNotFound", GraphErrorKind::SyncStateLost),
@@ -229,7 +229,10 @@ mod tests {
             (404, "ErrorItemNotFound", GraphErrorKind::Gone),
         ] {
             let (lost, _) = graph(move |_| async move { Ok(refusal(status, code)) });
-            assert_eq!(lost.mailbox("a@b.example").delta("inbox", from).await.unwrap_err().kind(), expected);
+            assert_eq!(
+                lost.mailbox("a@b.example").delta("inbox", from, 50).await.unwrap_err().kind(),
+                expected
+            );
         }
     }
 
@@ -240,8 +243,8 @@ mod tests {
         let (graph, record) = graph(move |_| async move { Ok(answer(200, body)) });
         let mailbox = graph.mailbox("a@b.example");
         let since = "2026-02-28T10:00:00.9Z".parse().unwrap();
-        let page = mailbox.list_ids_since("inbox", since, None).await.unwrap();
-        mailbox.list_ids_since("inbox", since, page.next.as_deref()).await.unwrap();
+        let page = mailbox.list_ids_since("inbox", since, None, 1000).await.unwrap();
+        mailbox.list_ids_since("inbox", since, page.next.as_deref(), 1000).await.unwrap();
         let asked: Vec<String> = record.graph().iter().map(|r| r.uri().query().unwrap().to_owned()).collect();
         assert_eq!(
             asked[0],

@@ -133,6 +133,18 @@ pub enum Failure {
 }
 
 impl GraphError {
+    /// Whether no answer came in time, to us or to the gateway before Graph: less may be asked for at once.
+    pub fn is_too_slow(&self) -> bool {
+        match self {
+            Self::Outage(failure) | Self::Unknown(failure) => match failure {
+                Failure::TimedOut { .. } | Failure::Silent { .. } => true,
+                Failure::Answered(answer) => answer.status == 504,
+                Failure::Transport(_) => false,
+            },
+            _ => false,
+        }
+    }
+
     /// What the error means for the next try.
     pub fn kind(&self) -> GraphErrorKind {
         match self {

@@ -8,6 +8,7 @@ mod heal;
 mod kills;
 mod laws;
 mod life;
+mod load;
 mod pages;
 mod pitfalls;
 mod real_mail;

@@ -149,8 +149,24 @@ async fn a_delta_track_that_is_forgotten_is_crawled_anew_and_takes_nothing_twice
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_never_come_are_asked_for_again() -> anyhow::Result<()> {
-    weather(&[("error.rate", json!(0.4)), ("error.statuses", json!([504]))]).await
+async fn answers_that_never_come_are_asked_for_again_in_smaller_ones() -> anyhow::Result<()> {
+    weather(&[("error.rate", json!(0.4)), ("error.statuses", json!([504]))]).await?;
+    // A page of ids of all that came while we were down is too much for the gateway.
+    let mut world = world().await?;
+    world.kill().await;
+    world.simulator.set_switch("notify.outage", json!(true))?;
+    let delivered: Vec<_> = (0..300).map(|number| write(&world, SUPPORT, &number.to_string())).collect();
+    world.simulator.set_switch("gateway.timeout_bytes", json!(8_000))?;
+    world.restart().await?;
+    pause(5).await;
+    assert_taken_once(&world, &delivered).await?;
+    // The nightly proof asks for all of them too.
+    pause(25 * 60).await;
+    let inbox =
+        folders::list_of_mailbox(world.db(), mailboxes::list(world.db()).await?[0].id).await?.remove(0);
+    assert!(inbox.last_sweep_at.is_some());
+    clears(&world, &delivered).await?;
+    world.assert_quiet().await
 }
 
 #[tokio::test(start_paused = true)]
