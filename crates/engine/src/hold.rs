@@ -78,7 +78,7 @@ impl Engine {
                 message: Some(message),
                 conversation: None,
                 step: Step::AfterTaking,
-                reason: Reason::LeftUntouched,
+                reason: if self.is_refusal(error) { Reason::Refused } else { Reason::TooManyTries },
                 data: json!({ "detail": detail }),
             }))),
             Work::Send { outgoing: id, .. } => {

@@ -212,7 +212,8 @@ fn of_store(error: &DbError) -> Retry {
 /// How long a job of another version waits for one that can read it.
 const UNREADABLE_WAIT: Duration = Duration::from_secs(600);
 
-/// A job that was begun so often and never ended is not begun again: it may be what ends the process.
+/// A job that was begun so often and never ended is not begun again: it may be what ends the process, or
+/// nothing will ever heal it.
 pub(crate) const BEGINNINGS: u32 = 25;
 
 /// How many tries of its own an item has: with [`backoff`] about an hour.

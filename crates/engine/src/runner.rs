@@ -41,6 +41,15 @@ const OUTAGE_REST: Duration = Duration::from_secs(10);
 /// How often a job whose race was lost is run again at once.
 const RACES: u32 = 5;
 
+/// What a mail needs is tried this often when its usual tries are over, up to [`BEGINNINGS`]: for most of a
+/// day, for whatever ails Microsoft with it may heal.
+const PATIENT_WAIT: Duration = Duration::from_secs(3600);
+
+/// Whether this is work on a mail that came in. A reply that fails waits for its writer instead.
+fn is_patient(job: &Job) -> bool {
+    matches!(Work::of(job), Ok(Work::Fetch { .. } | Work::Process { .. } | Work::AfterTaking { .. }))
+}
+
 /// What a job asks of its lane.
 enum Verdict {
     /// Nothing.
@@ -181,6 +190,11 @@ impl Engine {
                     self.postpone(&job, until, true, &error).await;
                     return Verdict::Again(until);
                 }
+                Retry::After(_) | Retry::Later if job.attempts < BEGINNINGS && is_patient(&job) => {
+                    let until = now + self.jittered(PATIENT_WAIT);
+                    self.hold_meanwhile(&job, until, &error).await;
+                    return Verdict::Again(until);
+                }
                 Retry::Never | Retry::After(_) | Retry::Later => {
                     self.end_without_success(&job, &error).await;
                     return Verdict::GoOn;
@@ -210,6 +224,26 @@ impl Engine {
         tracing::debug!(job.id = %job.id, job.kind = %job.kind, error = %error, "Job is postponed");
         let stmt = jobs::postpone(job, run_at, counts, &in_full(error));
         if let Err(error) = self.store().commit(Unit::new().with(stmt)).await {
+            // Its lease runs out, or the next start voids it: it runs again either way.
+            tracing::warn!(job.id = %job.id, error = %error, "Job could not be postponed");
+        }
+    }
+
+    /// Puts the mail where everybody sees that something is wrong with it, and the job to `until`.
+    async fn hold_meanwhile(&self, job: &Job, until: Timestamp, error: &JobError) {
+        tracing::warn!(job.id = %job.id, job.kind = %job.kind, error = %error, "Job is tried each hour from now on");
+        let unit = match Work::of(job) {
+            Ok(work @ (Work::Fetch { .. } | Work::Process { .. })) => self.give_up(work, error).await,
+            Ok(_) | Err(_) => Ok(Unit::new()),
+        };
+        let held = match unit {
+            Ok(unit) => {
+                let postponed = jobs::postpone(job, until, true, &in_full(error));
+                self.store().commit(unit.with(postponed)).await.map(drop)
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = held {
             // Its lease runs out, or the next start voids it: it runs again either way.
             tracing::warn!(job.id = %job.id, error = %error, "Job could not be postponed");
         }

@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     Licence { mailbox: usize },
     /// An access policy shuts the application out of the mailbox.
     Policy { mailbox: usize },
+    /// Nothing is consented to any more.
+    Consent,
     /// The database fails: each so manieth query or commit, or every one.
     Store { of: u64 },
     /// The answer of each so manieth commit is lost though it was done.
@@ -124,7 +126,7 @@ fn fault(dice: &mut SmallRng, mailboxes: usize) -> Fault {
     let few = share / 3.0;
     let seconds = dice.random_range(1..40_u64);
     let switch = |mailbox, name, value| Fault::Switch { mailbox, name, value };
-    match dice.random_range(0..31) {
+    match dice.random_range(0..45) {
         0 | 1 => switch(one_or_all, "notify.loss_rate", json!(share)),
         2 => switch(one_or_all, "notify.duplicate_rate", json!(share)),
         3 => switch(one_or_all, "notify.jitter_ms", json!(seconds * 1000)),
@@ -149,11 +151,32 @@ fn fault(dice: &mut SmallRng, mailboxes: usize) -> Fault {
         23 => switch(None, "token.revoke", json!(true)),
         24 => switch(None, "secret.expire", json!(true)),
         25 => switch(None, "sts.error_rate", json!(share)),
-        30 => switch(None, "sub.error_rate", json!(share)),
-        26 => Fault::Licence { mailbox },
-        27 => Fault::Policy { mailbox },
-        28 => Fault::Store { of: dice.random_range(1..20) },
+        26 => switch(None, "sts.throttle_rate", json!(share)),
+        27 => switch(None, "sub.error_rate", json!(share)),
+        28 => switch(None, "sub.patch_noop", json!(true)),
+        29 => switch(None, "sub.zombie", json!(true)),
+        30 => switch(None, "sub.list_stale", json!(true)),
+        31 => switch(None, "sub.list_error", json!(share)),
+        32 => switch(None, "sub.answer_delay_ms", json!(seconds * 500)),
+        33 => switch(None, "lifecycle.suppress", json!(true)),
+        34 => switch(None, "lifecycle.spurious_rate", json!(share)),
+        35 => switch(one_or_all, "delta.partial", json!(true)),
+        36 => switch(one_or_all, "gateway.timeout_bytes", json!(dice.random_range(1000..8000))),
+        37 => switch(one_or_all, "mailbox.quota", json!(true)),
+        38 => switch(one_or_all, "value.broken_rate", json!(few)),
+        39 => switch(None, "token.lifetime_s", json!(seconds * 20)),
+        40 => Fault::Licence { mailbox },
+        41 => Fault::Policy { mailbox },
+        42 => Fault::Consent,
+        43 => Fault::Store { of: dice.random_range(1..20) },
         _ => Fault::LostAnswers { of: dice.random_range(2..20) },
+    }
+}
+
+impl Fault {
+    /// Whether it may make a mail's bytes impossible to have, so that the mail is rebuilt.
+    pub(crate) fn breaks_bytes(&self) -> bool {
+        matches!(self, Self::Switch { name: "value.broken_rate", .. })
     }
 }
 
@@ -166,6 +189,7 @@ impl fmt::Display for Fault {
             }
             Self::Licence { mailbox } => write!(f, "{} has no licence", address(*mailbox)),
             Self::Policy { mailbox } => write!(f, "a policy shuts us out of {}", address(*mailbox)),
+            Self::Consent => f.write_str("the application has no permission"),
             Self::Store { of } => write!(f, "the database fails once in {of}"),
             Self::LostAnswers { of } => write!(f, "the answer of one commit in {of} is lost"),
         }

@@ -34,7 +34,8 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<Verdict> {
     life.wait_for_healing().await?;
     // Microsoft repeats a notification for hours, with growing waits: that is not waited for.
     let settled = life.world.until("nothing is left to do", || life.world.is_idle()).await;
-    let verdict = laws::judge(&life.world, &life.delivered).await?;
+    let verdict =
+        laws::judge(&life.world, &life.delivered, plan.faults.iter().any(Fault::breaks_bytes)).await?;
     match settled {
         // Who has broken a law need not be quiet.
         Err(error) if verdict.holds() => Err(error),
@@ -49,6 +50,8 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<Verdict> {
 struct Life<'a> {
     plan: &'a Plan,
     world: World,
+    /// What the application may do.
+    roles: Vec<String>,
     delivered: Vec<Delivered>,
     broken: BTreeSet<usize>,
     is_down: bool,
@@ -75,7 +78,8 @@ impl<'a> Life<'a> {
                 Ok(true)
             })
             .await?;
-        Ok(Self { plan, world, delivered: Vec::new(), broken: BTreeSet::new(), is_down: false })
+        let roles = world.simulator.application(CLIENT)?.roles;
+        Ok(Self { plan, world, roles, delivered: Vec::new(), broken: BTreeSet::new(), is_down: false })
     }
 
     async fn meet(&mut self, event: &Event) -> anyhow::Result<()> {
@@ -166,6 +170,11 @@ impl<'a> Life<'a> {
                 let policy = Policy { access_right: AccessRight::DenyAccess, mailboxes };
                 let policies = if policy.mailboxes.is_empty() { vec![] } else { vec![policy] };
                 simulator.set_policies(CLIENT, policies)?;
+            }
+            Fault::Consent => {
+                let is_missing = self.broken_faults().any(|fault| *fault == Fault::Consent);
+                let roles = if is_missing { Vec::new() } else { self.roles.clone() };
+                simulator.set_roles(CLIENT, &roles)?;
             }
             Fault::Store { .. } | Fault::LostAnswers { .. } => {
                 if !self.is_down {

@@ -129,7 +129,6 @@ async fn a_mail_for_which_the_gateway_has_no_time_is_rebuilt_from_its_parts() ->
     let long = deliver(&world, SUPPORT, long);
     let longer = deliver(&world, SUPPORT, with_file("longer", &half.repeat(3)));
     pause(180).await;
-    world.settle().await?;
     let row = row_of(&world, &long).await?;
     ensure!(row.state == MessageState::Routed && row.rebuilt, "{row:?}");
     // What can't be had in any way is held with the reason; the mailbox goes on.
@@ -139,5 +138,13 @@ async fn a_mail_for_which_the_gateway_has_no_time_is_rebuilt_from_its_parts() ->
     let short = deliver(&world, SUPPORT, with_file("short", "MIIBszCC"));
     pause(5).await;
     ensure!(!row_of(&world, &short).await?.rebuilt, "it was rebuilt without need");
+    // It is tried each hour, without a word more in its story, and taken once it can be had.
+    pause(5 * 60).await;
+    let story = trace::list_of_message(world.db(), row.id).await?;
+    ensure!(story.iter().filter(|entry| entry.step == Step::Held).count() == 1, "{story:?}");
+    world.simulator.set_switch("gateway.timeout_bytes", json!(0))?;
+    pause(75).await;
+    let row = row_of(&world, &longer).await?;
+    ensure!(row.state == MessageState::Routed && !row.rebuilt, "{row:?}");
     world.assert_quiet().await
 }
