@@ -5,6 +5,7 @@
 //! only by a later job.
 
 use postroom_graph::{GraphError, GraphErrorKind, Mailbox as Lane, Priority};
+use postroom_mail::Head;
 use postroom_model::{
     MailboxId, MessageId,
     ledger::{MessageState, Reason, Step},
@@ -32,6 +33,12 @@ const TRIES_BEFORE_GONE: u32 = 7;
 /// where Graph fails at this mail alone. Where nothing is known but that it failed, the last try does it.
 const TRIES_BEFORE_REBUILT: u32 = 5;
 
+/// What Graph gave.
+enum Given {
+    Mail(Written),
+    Draft,
+}
+
 impl Engine {
     pub(crate) async fn fetch(
         &self,
@@ -50,7 +57,10 @@ impl Engine {
             return Ok(self.ended_unit(&message, MessageState::Ignored, Reason::OpenedByPerson, None));
         }
         let (written, reason) = match self.as_given(&graph, &message).await {
-            Ok(written) => (written, Reason::BytesAsGiven),
+            Ok(Given::Mail(written)) => (written, Reason::BytesAsGiven),
+            Ok(Given::Draft) => {
+                return Ok(self.ended_unit(&message, MessageState::Ignored, Reason::Draft, None));
+            }
             Err(JobError::Graph(error)) if is_gone(&error, attempts) => {
                 return Ok(self.ended_unit(&message, MessageState::Gone, Reason::NotInMailbox, None));
             }
@@ -78,14 +88,29 @@ impl Engine {
         Ok(unit)
     }
 
-    /// The bytes as they come, sealed and stored.
-    async fn as_given(&self, lane: &Lane, message: &Message) -> Result<Written, JobError> {
+    /// The bytes as they come, sealed and stored. Only where no mail server wrote on them, Graph is
+    /// asked whether they are a draft: a person may have moved one here.
+    async fn as_given(&self, lane: &Lane, message: &Message) -> Result<Given, JobError> {
         let mut incoming = lane.message_stream(&message.graph_id, Priority::NewMail).await?;
         let mut writer = self.store().write_content(&message_context(message.id), self.now())?;
+        let mut head = Head::default();
         while let Some(bytes) = incoming.next().await? {
+            head.push(&bytes);
             writer.write(&bytes).await?;
         }
-        Ok(writer.finish().await?)
+        if !head.was_received() && self.is_draft(lane, &message.graph_id).await? {
+            return Ok(Given::Draft);
+        }
+        Ok(Given::Mail(writer.finish().await?))
+    }
+
+    async fn is_draft(&self, lane: &Lane, graph_id: &str) -> Result<bool, JobError> {
+        match lane.message_meta(graph_id).await {
+            Ok(meta) => Ok(meta.is_draft),
+            // It was here a moment ago, and so are its bytes.
+            Err(error) if error.kind() == GraphErrorKind::Gone => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether a person has opened the mail. One that is not there is looked for by its bytes.

@@ -72,10 +72,11 @@ impl Engine {
     /// Follows the mailbox until `end`.
     pub(crate) async fn run_mailbox(&self, id: MailboxId, end: CancellationToken) {
         let hints = self.hints(id);
+        let begun = self.now();
         let (mut following, mut subscribing) = (Trouble::default(), Trouble::default());
         loop {
             let looked = self.now();
-            let next = match self.reconcile_mailbox(id, &mut subscribing).await {
+            let next = match self.reconcile_mailbox(id, begun, &mut subscribing).await {
                 Ok(Some(at)) => {
                     following = Trouble::default();
                     Next { at, hastened: true }
@@ -106,10 +107,11 @@ impl Engine {
     }
 
     /// Brings subscription and delta track of every folder to where they should be.
-    /// Gives the time of the next look, or nothing if the mailbox is gone.
+    /// Gives the time of the next look, or nothing if the mailbox is gone. `begun` is when this loop began.
     async fn reconcile_mailbox(
         &self,
         id: MailboxId,
+        begun: Timestamp,
         subscribing: &mut Trouble,
     ) -> Result<Option<Timestamp>, JobError> {
         let db = &self.store().db;
@@ -135,7 +137,7 @@ impl Engine {
         let (mut next, mut renewal) = (self.now() + self.heartbeat().look, None);
         for folder in folders::list_of_mailbox(db, id).await? {
             // What is wrong with one folder stops no other.
-            match self.follow_folder(&mailbox, &lane, &folder, asking).await {
+            match self.follow_folder(&mailbox, &lane, &folder, begun, asking).await {
                 Ok(followed) => {
                     announced &= followed.announced;
                     refused = refused.or(followed.refused);
@@ -179,6 +181,7 @@ impl Engine {
         mailbox: &Mailbox,
         lane: &Lane,
         folder: &Folder,
+        begun: Timestamp,
         asking: Option<&Graph>,
     ) -> Result<Followed, JobError> {
         let db = &self.store().db;
@@ -192,11 +195,11 @@ impl Engine {
         if !announced {
             self.watch_closely(&folder).await?;
         }
-        if sync::next_round(&folder).is_none_or(|due| due <= self.now()) {
+        if sync::next_round(&folder, begun).is_none_or(|due| due <= self.now()) {
             self.delta_round(mailbox, lane, &folder).await?;
         }
         self.sweep_if_due(mailbox, lane, &folder).await?;
-        let round = folders::find(db, folder.id).await?.as_ref().and_then(sync::next_round);
+        let round = folders::find(db, folder.id).await?.and_then(|folder| sync::next_round(&folder, begun));
         Ok(Followed { refused, announced, round, renewal: subscribe::next_look(all.first()) })
     }
 

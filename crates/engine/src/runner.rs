@@ -90,6 +90,11 @@ impl Engine {
         let woken = self.store().signals.waiter(Wake::Lane(lane));
         let mut running = FuturesUnordered::new();
         let mut rhythm = Rhythm::default();
+        // Whoever had the lane before dropped its jobs with it.
+        let unit = Unit::new().with(jobs::release_lane(lane, self.node()));
+        if let Err(error) = self.store().commit(unit).await {
+            tracing::warn!(lane = %lane, error = %error, "Jobs left behind run again when their time is up");
+        }
         loop {
             let now = self.now();
             let room = at_once(lane) - running.len();

@@ -11,7 +11,7 @@ use postroom_model::{IntegrationId, MailboxId, Timestamp};
 use postroom_store::{
     CHANNEL, DbError, Engine as Sql, Unit, feed::Topic, jobs, jobs::Lane, leases, mailboxes, signals::Wake,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 
 use crate::Engine;
 
@@ -73,18 +73,25 @@ impl Engine {
         }
         // What was applied while nobody served may have declared their routes.
         self.release_unrouted().await?;
-        let engine = self.clone();
-        self.tasks().spawn(async move { engine.run_feed().await });
-        let engine = self.clone();
-        self.tasks().spawn(async move { engine.run_assign().await });
-        let engine = self.clone();
+        self.keep("feed", |engine| async move { engine.run_feed().await });
+        self.keep("assign", |engine| async move { engine.run_assign().await });
         let end = self.tasks().stopping().clone();
-        self.tasks().spawn(async move { engine.run_lane(Lane::Work, end).await });
-        let engine = self.clone();
-        self.tasks().spawn(async move { engine.run_listen().await });
-        let engine = self.clone();
-        self.tasks().spawn(async move { engine.run_supervise().await });
+        self.keep("work", move |engine| {
+            let end = end.clone();
+            async move { engine.run_lane(Lane::Work, end).await }
+        });
+        self.keep("listen", |engine| async move { engine.run_listen().await });
+        self.keep("supervise", |engine| async move { engine.run_supervise().await });
         Ok(())
+    }
+
+    /// Runs a loop of the engine in the background, come what may.
+    fn keep<F>(&self, name: impl fmt::Display, run: impl Fn(Engine) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let engine = self.clone();
+        self.tasks().keep(name.to_string(), move || run(engine.clone()));
     }
 
     /// Hears the signals of other nodes.
@@ -102,7 +109,7 @@ impl Engine {
     }
 
     async fn run_supervise(&self) {
-        let mut running: BTreeMap<Charge, CancellationToken> = BTreeMap::new();
+        let mut running: BTreeMap<Charge, DropGuard> = BTreeMap::new();
         let mut changes = self.changes();
         loop {
             let wait = match self.supervise_round(&mut running).await {
@@ -131,10 +138,7 @@ impl Engine {
         }
     }
 
-    async fn supervise_round(
-        &self,
-        running: &mut BTreeMap<Charge, CancellationToken>,
-    ) -> Result<(), DbError> {
+    async fn supervise_round(&self, running: &mut BTreeMap<Charge, DropGuard>) -> Result<(), DbError> {
         self.beat().await?;
         let db = &self.store().db;
         let now = self.now();
@@ -154,33 +158,35 @@ impl Engine {
                 ours.insert(charge);
             }
         }
-        running.retain(|charge, end| {
-            let stays = ours.contains(charge);
-            if !stays {
-                end.cancel();
-            }
-            stays
-        });
+        running.retain(|charge, _| ours.contains(charge));
         for charge in ours {
             running.entry(charge).or_insert_with(|| self.take_charge(charge));
         }
         Ok(())
     }
 
-    fn take_charge(&self, charge: Charge) -> CancellationToken {
+    /// Starts what there is to do for a charge. It ends when what is given is dropped.
+    fn take_charge(&self, charge: Charge) -> DropGuard {
         let end = self.tasks().stopping().child_token();
-        let (engine, token) = (self.clone(), end.clone());
+        let token = end.clone();
         match charge {
-            Charge::Integration(id) => {
-                self.tasks().spawn(async move { engine.run_strangers(id, token).await });
-            }
+            Charge::Integration(id) => self.keep(charge, move |engine| {
+                let end = token.clone();
+                async move { engine.run_strangers(id, end).await }
+            }),
             Charge::Mailbox(id) => {
-                self.tasks().spawn(async move { engine.run_lane(Lane::Mailbox(id), token).await });
-                let (engine, token) = (self.clone(), end.clone());
-                self.tasks().spawn(async move { engine.run_mailbox(id, token).await });
+                self.keep(charge, move |engine| {
+                    let end = token.clone();
+                    async move { engine.run_lane(Lane::Mailbox(id), end).await }
+                });
+                let token = end.clone();
+                self.keep(charge, move |engine| {
+                    let end = token.clone();
+                    async move { engine.run_mailbox(id, end).await }
+                });
             }
         }
-        end
+        end.drop_guard()
     }
 
     /// Passes on what an administrator asked for since the last round.

@@ -29,10 +29,11 @@ const SWEEP_OVERLAP: SignedDuration = SignedDuration::from_hours(48);
 /// Ids on one page: they are small, so a page of a thousand still comes at once.
 const PAGE: u32 = 1000;
 
-/// When the next delta round of a folder is due; a time gone by means now.
-pub(crate) fn next_round(folder: &Folder) -> Option<Timestamp> {
-    let last =
-        folder.last_delta_at.filter(|_| folder.crawled_at.is_some() && folder.resume_link.is_none())?;
+/// When the next delta round of a folder is due that has been followed since `begun`; a time gone by, or
+/// none, means now. Before `begun` announcements may have gone unheard, so the first round is due at once.
+pub(crate) fn next_round(folder: &Folder, begun: Timestamp) -> Option<Timestamp> {
+    let is_whole = folder.crawled_at.is_some() && folder.resume_link.is_none();
+    let last = folder.last_delta_at.filter(|last| is_whole && *last >= begun)?;
     let watched = folder.watched_until.is_some_and(|until| last < until);
     Some(
         last + match folder.dirty_since {
@@ -223,8 +224,11 @@ mod tests {
     use super::*;
     use postroom_model::{FolderId, MailboxId};
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
     fn folder(last: i64, dirty: bool) -> Folder {
-        let at = |s| Timestamp::from_second(s).unwrap();
         Folder {
             id: FolderId::from_uuid(uuid::Uuid::nil()),
             mailbox: MailboxId::from_uuid(uuid::Uuid::nil()),
@@ -244,17 +248,18 @@ mod tests {
 
     #[test]
     fn a_dirty_folder_is_followed_after_half_a_minute_a_watched_one_after_one_and_a_quiet_one_after_five() {
-        assert_eq!(next_round(&folder(100, true)), Timestamp::from_second(130).ok());
-        assert_eq!(next_round(&folder(100, false)), Timestamp::from_second(400).ok());
+        assert_eq!(next_round(&folder(100, true), at(100)), Timestamp::from_second(130).ok());
+        assert_eq!(next_round(&folder(100, false), at(0)), Timestamp::from_second(400).ok());
         let watched =
             |until| Folder { watched_until: Timestamp::from_second(until).ok(), ..folder(100, false) };
-        assert_eq!(next_round(&watched(101)), Timestamp::from_second(160).ok());
-        assert_eq!(next_round(&watched(100)), Timestamp::from_second(400).ok());
+        assert_eq!(next_round(&watched(101), at(0)), Timestamp::from_second(160).ok());
+        assert_eq!(next_round(&watched(100), at(0)), Timestamp::from_second(400).ok());
     }
 
     #[test]
-    fn a_folder_never_crawled_or_left_in_the_middle_is_due_at_once() {
-        assert_eq!(next_round(&Folder { crawled_at: None, ..folder(100, false) }), None);
-        assert_eq!(next_round(&Folder { resume_link: Some("x".into()), ..folder(100, false) }), None);
+    fn a_folder_never_crawled_or_left_in_the_middle_or_by_another_process_is_due_at_once() {
+        assert_eq!(next_round(&folder(100, false), at(101)), None);
+        assert_eq!(next_round(&Folder { crawled_at: None, ..folder(100, false) }, at(0)), None);
+        assert_eq!(next_round(&Folder { resume_link: Some("x".into()), ..folder(100, false) }, at(0)), None);
     }
 }

@@ -4,7 +4,10 @@
 //! Made by the binary or a test; everything below spawns only through it.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Where CPU work above a millisecond goes.
@@ -15,6 +18,9 @@ pub enum Cpu {
     /// It stays where it is: one thread, virtual time.
     Inline,
 }
+
+/// A loop that panicked begins again after this long.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// Owns every spawned task. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -44,6 +50,20 @@ impl Tasks {
                 biased;
                 () = kill.cancelled() => {}
                 () = task => {}
+            }
+        });
+    }
+
+    /// Runs a loop in the background until it ends by itself, and anew a second after a panic: a mishap
+    /// must not end the care of a mailbox for good. `name` stands in the log.
+    pub fn keep<F>(&self, name: String, run: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn(async move {
+            while AssertUnwindSafe(run()).catch_unwind().await.is_err() {
+                tracing::error!(name, "A loop panicked; it begins again. Please report this as a bug");
+                tokio::time::sleep(AFTER_PANIC).await;
             }
         });
     }
@@ -83,5 +103,28 @@ impl Tasks {
         self.kill.cancel();
         self.tracker.close();
         self.tracker.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_panics_begins_again_and_one_that_ends_is_over() {
+        let (tasks, times) = (Tasks::new(Cpu::Inline), Arc::new(AtomicU32::new(0)));
+        let counted = Arc::clone(&times);
+        tasks.keep("test".into(), move || {
+            let time = counted.fetch_add(1, Ordering::Relaxed);
+            async move { assert!(time >= 2, "a mishap") }
+        });
+        tokio::time::sleep(10 * AFTER_PANIC).await;
+        assert_eq!(times.load(Ordering::Relaxed), 3);
+        tasks.stop().await;
     }
 }

@@ -7,6 +7,7 @@
 mod attachment;
 mod automatic;
 mod charset;
+mod head;
 mod html;
 mod parse;
 mod rebuild;
@@ -14,6 +15,7 @@ mod reply;
 
 pub use attachment::{Attachment, attachment_bytes};
 pub use automatic::{Automatic, AutomaticKind};
+pub use head::Head;
 pub use html::{SafeHtml, safe_html, text_to_html};
 pub use parse::{Mail, Mailbox, Problem, parse};
 pub use rebuild::{Rebuild, Told, ToldAttachment};

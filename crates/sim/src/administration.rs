@@ -385,7 +385,8 @@ impl Simulator {
         for turn in 0..u64::from(mails) {
             let word = mix(turn ^ (at as u64) << 32);
             let mime = format!(
-                "From: Customer {turn} <c{turn}@customer.example>\r\nTo: {address}\r\nSubject: Question {turn}\r\n\
+                "Received: from mx.customer.example by mx.contoso.example; Thu, 1 Jan 2026 00:00:00 +0000\r\n\
+                 From: Customer {turn} <c{turn}@customer.example>\r\nTo: {address}\r\nSubject: Question {turn}\r\n\
                  Message-ID: <{word:016x}@customer.example>\r\nDate: Thu, 1 Jan 2026 00:00:00 +0000\r\n\
                  MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nWhere is my order {turn}?\r\n"
             );

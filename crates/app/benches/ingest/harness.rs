@@ -307,7 +307,8 @@ fn organization_text(facts: &Value, mailboxes: usize, take_from: &str) -> String
 
 pub(crate) fn mail(word: &str) -> Vec<u8> {
     let mut mail = format!(
-        "From: Ann <ann@customer.example>\r\nTo: box@contoso.example\r\nSubject: {word}\r\n\
+        "Received: from mx.customer.example by mx.contoso.example; Fri, 27 Nov 2026 08:00:00 +0000\r\n\
+         From: Ann <ann@customer.example>\r\nTo: box@contoso.example\r\nSubject: {word}\r\n\
          Message-ID: <{word}@customer.example>\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
     );
     while mail.len() < MAIL_BYTES {

@@ -88,7 +88,8 @@ impl<'a> Life<'a> {
                 let number = self.delivered.len();
                 let to = address(*mailbox);
                 let mime = format!(
-                    "From: Customer {number} <customer{number}@outside.example>\r\nTo: {to}\r\n\
+                    "Received: from mx.outside.example by mx.contoso.example; Mon, 2 Nov 2026 10:00:00 +0900\r\n\
+                     From: Customer {number} <customer{number}@outside.example>\r\nTo: {to}\r\n\
                      Subject: Question {number}\r\nMessage-ID: <{number}@outside.example>\r\n\r\nGood morning.\r\n"
                 );
                 let graph_id = self.world.simulator.deliver(&to, mime.clone())?;

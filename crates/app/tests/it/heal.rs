@@ -338,3 +338,19 @@ async fn a_mail_that_a_person_opened_first_is_taken_or_left_as_the_mailbox_is_se
     }
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_start_looks_at_every_folder_at_once_for_what_nobody_heard_of() -> anyhow::Result<()> {
+    let mut world = world().await?;
+    let mut delivered = vec![write(&world, SUPPORT, "Before")];
+    // The folders are quiet, and were followed a moment ago.
+    pause(11).await;
+    world.kill().await;
+    world.simulator.set_switch("notify.loss_rate", json!(1.0))?;
+    delivered.push(write(&world, SUPPORT, "Nobody was there"));
+    world.simulator.set_switch("notify.loss_rate", json!(0.0))?;
+    world.restart().await?;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_taken_once(&world, &delivered).await?;
+    world.assert_quiet().await
+}

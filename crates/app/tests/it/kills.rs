@@ -1,6 +1,7 @@
 //! Real processes: the server is killed with SIGKILL at random moments, sending
 //! included, on both stores. Nothing is lost, nothing is taken twice, and each reply
-//! leaves once.
+//! leaves once. Ten seeds on PostgreSQL add faults of Microsoft and the whole law of
+//! the fault simulation.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,7 +12,9 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use postroom_store::{DbConfig, testing::PostgresDatabase, testing::skip};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use postroom_model::ledger::Step;
+use postroom_store::{Db, DbConfig, messages, testing::PostgresDatabase, testing::skip, trace};
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use reqwest::{Client, StatusCode, header::COOKIE};
 use secrecy::ExposeSecret as _;
@@ -23,6 +26,8 @@ use crate::real_mail::mails;
 const SUPPORT: &str = "support@contoso.example";
 /// Where the mails arrive that nobody answers.
 const OTHER: &str = "other@contoso.example";
+const ADDRESSES: [&str; 5] =
+    [SUPPORT, OTHER, "sales@contoso.example", "billing@contoso.example", "info@contoso.example"];
 const AGENT: &str = "agent@contoso.example";
 const PASSWORD: &str = "a good long password";
 const SECRET: &str = "sample~secret-of-the-simulator";
@@ -68,18 +73,10 @@ impl Pair {
         let folder = TempDir::new()?;
         let ready = folder.path().join("simulator.json");
         let mut command = Command::new(env!("CARGO_BIN_EXE_postroom"));
-        command.args([
-            "sim",
-            "--allow-http-loopback",
-            "--latency-ms",
-            "20",
-            "--mailbox",
-            SUPPORT,
-            "--mailbox",
-            OTHER,
-            "--ready",
-        ]);
-        let simulator = Process::spawn(command.arg(&ready), &folder.path().join("simulator.log"))?;
+        command.args(["sim", "--allow-http-loopback", "--latency-ms", "20"]);
+        command.args(ADDRESSES.iter().flat_map(|address| ["--mailbox", address]));
+        let simulator =
+            Process::spawn(command.arg("--ready").arg(&ready), &folder.path().join("simulator.log"))?;
         let facts = wait_for(&ready).await?;
         let text = |name: &str| facts[name].as_str().unwrap_or_default().to_owned();
         let file = folder.path().join("postroom.db");
@@ -94,14 +91,22 @@ impl Pair {
             _simulator: simulator,
             folder,
         };
+        let mailboxes: String =
+            ADDRESSES.iter().map(|address| format!("      - {{ address: {address} }}\n")).collect();
+        let routes: String = ADDRESSES
+            .iter()
+            .map(|address| {
+                let queue = if *address == SUPPORT { "All" } else { "Other" };
+                format!("  - {{ address: {address}, queue: {queue} }}\n")
+            })
+            .collect();
         let organization = format!(
             "organization: {{ name: Kills, languages: [en] }}\n\
              integrations:\n  - name: only\n    kind: microsoft-graph\n    token_endpoint: {}/{}/oauth2/v2.0/token\n    \
              client_id: {}\n    cloud: global\n    graph_url: {}\n    credentials:\n      \
-             - {{ name: only, secret: \"env:TEST_SECRET\" }}\n    mailboxes:\n      - {{ address: {SUPPORT} }}\n      \
-             - {{ address: {OTHER} }}\n\
+             - {{ name: only, secret: \"env:TEST_SECRET\" }}\n    mailboxes:\n{mailboxes}\
              domains:\n  - {{ name: contoso.example, kind: inbound, integration: only }}\n\
-             routes:\n  - {{ address: {SUPPORT}, queue: All }}\n  - {{ address: {OTHER}, queue: Other }}\n\
+             routes:\n{routes}\
              queues:\n  - {{ name: All, members: [{AGENT}] }}\n  - {{ name: Other }}\n\
              users:\n  - {{ email: {AGENT}, name: Agent, roles: [agent], capacity: {{ email: 25 }} }}\n",
             text("http"),
@@ -116,7 +121,8 @@ impl Pair {
         pair.serve()?;
         pair.until("the mailboxes are subscribed", async |pair| {
             let figures = pair.control("/v1/figures").await?;
-            Ok(figures["by_kind"]["subscription.create"].as_u64().unwrap_or_default() > 1)
+            let subscribed = figures["by_kind"]["subscription.create"].as_u64().unwrap_or_default();
+            Ok(subscribed >= ADDRESSES.len() as u64)
         })
         .await?;
         Ok(pair)
@@ -183,6 +189,12 @@ impl Pair {
         Ok(answer.error_for_status()?.json().await?)
     }
 
+    async fn switch(&self, name: &str, value: &Value) -> anyhow::Result<()> {
+        let url = format!("{}/v1/switches/{name}", self.control);
+        self.client.put(url).json(value).send().await?.error_for_status()?;
+        Ok(())
+    }
+
     async fn deliver(&self, to: &str, mime: Vec<u8>) -> anyhow::Result<String> {
         let url = format!("{}/v1/mailboxes/{to}/messages", self.control);
         let answer: Value = self.client.post(url).body(mime).send().await?.error_for_status()?.json().await?;
@@ -246,7 +258,7 @@ async fn assert_taken(pair: &mut Pair, delivered: &BTreeMap<String, String>) -> 
         let sha256 = delivered.get(id).with_context(|| format!("{id} was never delivered"))?;
         ensure!(row["sha256"] == *sha256.as_str(), "{id} has other bytes");
     }
-    for address in [SUPPORT, OTHER] {
+    for address in ADDRESSES {
         let messages = pair.control(&format!("/v1/mailboxes/{address}/messages")).await?;
         let messages = messages["messages"].as_array().context("messages")?;
         let unread = messages.iter().filter(|m| m["folder"] == "inbox" && m["is_read"] == false).count();
@@ -354,6 +366,83 @@ async fn kills_at_random_moments_lose_nothing_and_send_nothing_twice_on_postgres
     let DbConfig::Postgres { url, .. } = database.config(1) else { anyhow::bail!("a PostgreSQL database") };
     story("kills_on_postgres", Some(url.expose_secret().to_owned()), 2).await?;
     database.drop().await;
+    Ok(())
+}
+
+/// What Microsoft does meanwhile: a switch, its value, and how it rests.
+fn faults() -> Vec<(&'static str, Value, Value)> {
+    vec![
+        ("notify.loss_rate", json!(0.5), json!(0.0)),
+        ("notify.loss_rate", json!(1.0), json!(0.0)),
+        ("notify.duplicate_rate", json!(0.7), json!(0.0)),
+        ("notify.jitter_ms", json!(3000), json!(0)),
+        ("notify.outage", json!(true), json!(false)),
+        ("throttle.rate", json!(0.2), json!(0.0)),
+        ("error.rate", json!(0.3), json!(0.0)),
+        ("store.replication_lag_ms", json!(1500), json!(0)),
+        ("delta.expire_rate", json!(0.3), json!(0.0)),
+        ("delta.replay", json!(0.5), json!(0.0)),
+        ("sub.silent_death", json!(true), json!(false)),
+        ("sub.error_rate", json!(0.5), json!(0.0)),
+        ("sts.error_rate", json!(0.5), json!(0.0)),
+        ("token.revoke", json!(true), json!(false)),
+    ]
+}
+
+/// Mails come to five mailboxes while the server is killed and Microsoft has faults. Afterwards each
+/// is in the ledger once, routed and read, with its bytes and every step of its story.
+async fn seeded(seed: u64) -> anyhow::Result<()> {
+    const ROUNDS: usize = 4;
+    const MAILS: usize = 60;
+    let database = PostgresDatabase::create().await.context("a PostgreSQL server")?;
+    let DbConfig::Postgres { url, .. } = database.config(1) else { anyhow::bail!("a PostgreSQL database") };
+    let mut pair = Pair::start(Some(url.expose_secret().to_owned()), seed).await?;
+    let faults = faults();
+    let mut delivered = BTreeMap::new();
+    for round in 0..ROUNDS {
+        let (name, value, rest) = &faults[pair.random.random_range(0..faults.len())];
+        pair.switch(name, value).await?;
+        for number in 0..MAILS / ROUNDS {
+            let to = ADDRESSES[pair.random.random_range(0..ADDRESSES.len())];
+            let mail = format!(
+                "From: Ann <ann{round}.{number}@kills.example>\r\nTo: {to}\r\nSubject: Mail {number} of {round}\r\n\
+                 Message-ID: <{round}.{number}@kills.example>\r\n\r\nSeed {seed}.\r\n"
+            );
+            let sha256 = hex(digest(&SHA256, mail.as_bytes()).as_ref());
+            delivered.insert(pair.deliver(to, mail.into_bytes()).await?, sha256);
+        }
+        pair.kill_within(4000).await?;
+        pair.switch(name, rest).await?;
+    }
+    assert_taken(&mut pair, &delivered).await?;
+    let figures = pair.control("/v1/figures").await?;
+    ensure!(figures["violations"] == 0, "Microsoft was asked for more than it allows: {figures}");
+    let db = Db::open(&database.config(1)).await?;
+    for row in messages::list_after(&db, None, 1000).await? {
+        let story = trace::list_of_message(&db, row.id).await?;
+        for step in [Step::Seen, Step::Stored, Step::AfterTaking, Step::Parsed, Step::Threaded] {
+            let times = story.iter().filter(|entry| entry.step == step).count();
+            ensure!(times == 1, "{} has the step {step} {times} times", row.graph_id);
+        }
+    }
+    db.close().await;
+    drop(pair);
+    database.drop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn ten_seeds_of_kills_and_faults_keep_every_law_on_postgres() -> anyhow::Result<()> {
+    /// Each waits most of its time for its node's leases to run out.
+    const AT_ONCE: usize = 5;
+    if std::env::var_os("POSTROOM_TEST_POSTGRES").is_none() {
+        skip("kills_with_seeds", "POSTROOM_TEST_POSTGRES names no PostgreSQL server");
+        return Ok(());
+    }
+    let runs =
+        stream::iter(0..10).map(async |seed| seeded(seed).await.with_context(|| format!("seed {seed}")));
+    let verdicts: Vec<()> = runs.buffer_unordered(AT_ONCE).try_collect().await?;
+    ensure!(verdicts.len() == 10, "{} seeds ran", verdicts.len());
     Ok(())
 }
 

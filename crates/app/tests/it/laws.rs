@@ -25,7 +25,10 @@ pub(crate) fn deliver(world: &World, mailbox: &'static str, mime: impl Into<Byte
 
 /// A plain mail.
 pub(crate) fn mail(from: &str, to: &str, subject: &str, headers: &str) -> String {
-    format!("From: {from}\r\nTo: {to}\r\nSubject: {subject}\r\n{headers}\r\nGood morning.\r\n")
+    format!(
+        "Received: from mx.customer.example by mx.contoso.example; Mon, 2 Nov 2026 10:00:00 +0900\r\n\
+         From: {from}\r\nTo: {to}\r\nSubject: {subject}\r\n{headers}\r\nGood morning.\r\n"
+    )
 }
 
 /// Delivers a plain mail of a customer.

@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use postroom_app::world::{Ground, Plan, World};
-use postroom_model::{MessageId, ledger::Reason, mailbox::MailboxHealth};
+use postroom_model::{
+    MessageId,
+    ledger::{MessageState, Reason},
+    mailbox::MailboxHealth,
+};
 use postroom_sim::{AccessRight, Policy};
 use postroom_store::{folders, mailboxes, messages, messages::SeenMessage};
 use serde_json::{Value, json};
@@ -247,6 +251,29 @@ async fn our_own_drafts_and_those_of_people_are_no_mails() -> anyhow::Result<()>
     world.simulator.make_draft(SUPPORT, "Not sent yet")?;
     let mail = write(&world, SUPPORT, "Sent");
     clears(&world, &[mail]).await?;
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draft_that_a_person_moves_into_the_inbox_is_in_the_ledger_and_ignored() -> anyhow::Result<()> {
+    let world = world().await?;
+    for announced in [true, false] {
+        world.simulator.set_switch("notify.outage", json!(!announced))?;
+        let subject = format!("Announced: {announced}");
+        world.simulator.make_draft(SUPPORT, &subject)?;
+        let mails = world.simulator.messages(SUPPORT)?;
+        let draft = mails.iter().find(|mail| mail.subject == subject);
+        let draft = draft.ok_or_else(|| anyhow::anyhow!("no draft"))?.id.clone();
+        world.simulator.move_by_hand(SUPPORT, &draft, "inbox")?;
+        pause(10).await;
+        let rows = ledger(world.db()).await?;
+        let row = rows.iter().find(|row| row.graph_id == draft);
+        let row = row.ok_or_else(|| anyhow::anyhow!("the draft is not in the ledger"))?;
+        assert_eq!((row.state, row.reason), (MessageState::Ignored, Reason::Draft));
+        assert!(row.stored_at.is_none() && row.conversation.is_none());
+    }
+    let untouched = world.simulator.messages(SUPPORT)?.iter().all(|mail| mail.is_draft);
+    assert!(untouched);
     world.assert_quiet().await
 }
 
