@@ -345,8 +345,7 @@ impl Engine {
     /// [`DeskError::NotYours`] if the person has no part in its conversation.
     pub async fn read_mail_html(&self, by: &User, id: MessageId) -> Result<String, DeskError> {
         self.readable_message(by, id).await?;
-        let bytes = self.read_bytes(id).await?;
-        Ok(self.tasks().cpu(move || body_html(&bytes)).await)
+        Ok(self.read_bytes(id, body_html).await?)
     }
 
     /// An attachment with its bytes.
@@ -360,8 +359,7 @@ impl Engine {
         index: usize,
     ) -> Result<AttachmentView, DeskError> {
         self.readable_message(by, id).await?;
-        let bytes = self.read_bytes(id).await?;
-        let found = self.tasks().cpu(move || attachment_bytes(&bytes, index)).await;
+        let found = self.read_bytes(id, move |bytes| attachment_bytes(bytes, index)).await?;
         let (attachment, bytes) = found.ok_or(DeskError::Gone)?;
         Ok(AttachmentView { attachment, bytes })
     }

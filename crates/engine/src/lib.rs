@@ -19,6 +19,7 @@ pub mod intake;
 mod jobs;
 mod live;
 mod process;
+mod reading;
 mod rebuild;
 mod runner;
 mod send;
@@ -36,7 +37,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use postroom_graph::{ReadFile, Transport};
 use postroom_model::{Clock, Entropy, IntegrationId, MailboxId, NodeId, Timestamp};
 use postroom_store::{Store, feed::Change};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
 use url::Url;
 
 pub use jobs::{JobError, in_full};
@@ -79,6 +80,8 @@ struct Inner {
     /// A notification came to an address without subscription.
     stranger_heard: Notify,
     changes: broadcast::Sender<Change>,
+    /// The room for mails in the clear, in MiB.
+    reading: Semaphore,
     /// Until when this node may act for the mailboxes it has leased.
     leased_until: Mutex<Timestamp>,
 }
@@ -107,6 +110,7 @@ impl Engine {
             paused: Mutex::default(),
             stranger_heard: Notify::new(),
             changes: broadcast::channel(CHANGES_KEPT).0,
+            reading: Semaphore::new(reading::ROOM as usize),
             leased_until,
         }))
     }

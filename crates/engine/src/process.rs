@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use postroom_mail::{Mail, parse};
+use postroom_mail::Mail;
 use postroom_model::{
     ConversationId, EmailAddress, MessageId, Timestamp,
     conversation::ConversationState,
@@ -19,7 +19,6 @@ use postroom_model::{
 };
 use postroom_store::{
     DbError, Unit,
-    content::{ContentError, message_context},
     conversations::{self, Conversation},
     feed::Topic,
     mailboxes,
@@ -29,9 +28,6 @@ use postroom_store::{
 use serde_json::{Value, json};
 
 use crate::{Engine, jobs::JobError};
-
-/// Mails above this many bytes are read off the thread that runs the lanes.
-const BIG: usize = 64 * 1024;
 
 /// How many of the Message-IDs that a mail names are looked up: enough for any
 /// honest thread, and a bound against a hostile one.
@@ -105,21 +101,6 @@ impl Engine {
             }
         }
         Ok(unit)
-    }
-
-    /// Opens and reads a stored mail.
-    pub(crate) async fn read_mail(&self, id: MessageId) -> Result<Mail, ContentError> {
-        let bytes = self.read_bytes(id).await?;
-        if bytes.len() < BIG {
-            return Ok(parse(&bytes));
-        }
-        Ok(self.tasks().cpu(move || parse(&bytes)).await)
-    }
-
-    /// Opens the bytes of a stored mail.
-    pub(crate) async fn read_bytes(&self, id: MessageId) -> Result<Vec<u8>, ContentError> {
-        let content = messages::find_content(&self.store().db, id).await?.ok_or(ContentError::Missing)?;
-        self.store().open_content(&message_context(id), &content).await
     }
 
     async fn known_threads(&self, incoming: &Incoming) -> Result<Vec<Known>, DbError> {

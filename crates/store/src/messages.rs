@@ -420,17 +420,20 @@ pub async fn list_state_counts(db: &Db) -> Result<Vec<StateCount>, DbError> {
     Ok(counts)
 }
 
-/// Where a message's sealed bytes are.
+/// Where a message's sealed bytes are, and how many they are.
 ///
 /// # Errors
 /// When the engine can't be reached.
-pub async fn find_content(db: &Db, id: MessageId) -> Result<Option<Content>, DbError> {
-    let rows = db.query(Stmt::new("SELECT sealed, blob_id FROM messages WHERE id = $1", args![id])).await?;
+pub async fn find_content(db: &Db, id: MessageId) -> Result<Option<(Content, u64)>, DbError> {
+    let stmt = Stmt::new("SELECT sealed, blob_id, size FROM messages WHERE id = $1", args![id]);
+    let rows = db.query(stmt).await?;
     let Some(row) = rows.into_iter().next() else { return Ok(None) };
     let mut c = row.columns();
     let sealed: Option<Vec<u8>> = c.next()?;
     let blob: Option<BlobId> = c.next()?;
-    Ok(sealed.map(Content::Inline).or(blob.map(Content::Blob)))
+    let size: Option<i64> = c.next()?;
+    let size = size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
+    Ok(sealed.map(Content::Inline).or(blob.map(Content::Blob)).map(|content| (content, size)))
 }
 
 /// Messages of a conversation that bear a Message-ID.

@@ -22,7 +22,7 @@ const SUPPORT: &str = "support@contoso.example";
 
 async fn stored(world: &World, row: &Message) -> anyhow::Result<Vec<u8>> {
     let store = world.engine().store();
-    let content = messages::find_content(&store.db, row.id).await?.context("it has no content")?;
+    let (content, _) = messages::find_content(&store.db, row.id).await?.context("it has no content")?;
     Ok(store.open_content(&message_context(row.id), &content).await?)
 }
 
