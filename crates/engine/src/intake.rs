@@ -47,6 +47,10 @@ pub(crate) struct Heard<'a> {
     pub(crate) received_at: Option<Timestamp>,
 }
 
+/// So many mails of a page are written down together: enough for one durable commit to be shared, and
+/// few enough that pages of a hundred mailboxes at once don't fill the memory.
+const AT_ONCE: usize = 64;
+
 impl Engine {
     /// Takes a batch of change or lifecycle notifications that came to `path`.
     /// Returns after everything in it is durable.
@@ -82,6 +86,20 @@ impl Engine {
     /// Puts every mail into the ledger that is not there yet, each with its fetch
     /// job. Gives the number of new ones. Whoever hears of a mail second changes nothing.
     pub(crate) async fn ensure_seen(
+        &self,
+        mailbox: MailboxId,
+        folder: FolderId,
+        heard: &[Heard<'_>],
+        reason: Reason,
+    ) -> Result<usize, DbError> {
+        let mut new = 0;
+        for heard in heard.chunks(AT_ONCE) {
+            new += self.ensure_some_seen(mailbox, folder, heard, reason).await?;
+        }
+        Ok(new)
+    }
+
+    async fn ensure_some_seen(
         &self,
         mailbox: MailboxId,
         folder: FolderId,

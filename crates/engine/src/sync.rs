@@ -26,8 +26,9 @@ pub(crate) const QUIET_EVERY: SignedDuration = SignedDuration::from_mins(5);
 const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(24);
 /// How far the sweep looks back beyond its last run.
 const SWEEP_OVERLAP: SignedDuration = SignedDuration::from_hours(48);
-/// Ids on one page: they are small, so a page of a thousand still comes at once.
-const PAGE: u32 = 1000;
+/// Ids on one page: enough that pages cost nothing beside the mails they name, and few enough that those
+/// of a hundred mailboxes at once don't fill the memory.
+const PAGE: u32 = 250;
 
 /// When the next delta round of a folder is due that has been followed since `begun`; a time gone by, or
 /// none, means now. Before `begun` announcements may have gone unheard, so the first round is due at once.
@@ -44,17 +45,11 @@ pub(crate) fn next_round(folder: &Folder, begun: Timestamp) -> Option<Timestamp>
     )
 }
 
-/// Where a page is too much for Graph, which then answers 504, less is asked for at a time, in three
+/// Where a page is too much for Graph, which then answers 504, less is asked for at a time, in two
 /// steps: the breaker opens at five failures in a row.
 /// <https://github.com/microsoftgraph/microsoft-graph-docs/issues/5853>
 fn smaller_page(error: &GraphError, page: u32) -> Option<u32> {
-    match page {
-        _ if !error.is_too_slow() => None,
-        500.. => Some(100),
-        50.. => Some(20),
-        10.. => Some(5),
-        _ => None,
-    }
+    (error.is_too_slow() && page >= 50).then_some(page / 5)
 }
 
 impl Engine {

@@ -44,7 +44,7 @@ impl Row {
 pub(crate) async fn measure(ground: &Ground) -> anyhow::Result<Row> {
     let mut bench = Bench::prepare(ground, MAILBOXES, 0, "2020-01-01").await?;
     for mailbox in 0..MAILBOXES {
-        bench.post_mail(&format!("/v1/mailboxes/{}/fill/{EACH}", address(mailbox)), Vec::new()).await?;
+        bench.fill(&address(mailbox), EACH).await?;
     }
     let mails = (MAILBOXES * EACH) as u64;
     bench.serve()?;

@@ -193,6 +193,13 @@ impl Bench {
         Ok(request.send().await?.error_for_status()?.json().await?)
     }
 
+    /// Puts short mails into a mailbox that were there before; nobody is told.
+    pub(crate) async fn fill(&self, address: &str, mails: usize) -> anyhow::Result<()> {
+        let url = format!("{}/v1/mailboxes/{address}/fill/{mails}", self.control);
+        self.client.post(url).send().await?.error_for_status()?;
+        Ok(())
+    }
+
     pub(crate) async fn post_mail(&self, path: &str, mail: Vec<u8>) -> anyhow::Result<Value> {
         let request = self.client.post(format!("{}{path}", self.control)).body(mail);
         Ok(request.send().await?.error_for_status()?.json().await?)
