@@ -11,6 +11,7 @@ mod assign;
 pub mod connections;
 pub mod credentials;
 pub mod desk;
+pub mod doctor;
 pub mod explain;
 mod fetch;
 mod follow;

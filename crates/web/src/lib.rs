@@ -8,6 +8,7 @@ mod assets;
 mod client;
 mod conversation;
 mod desk;
+pub mod doctor;
 mod failure;
 mod headers;
 mod hooks;
