@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod mailbox;
 pub mod serve;
 pub mod sim;
+pub mod status;
 pub mod trace;
 pub mod user;
 

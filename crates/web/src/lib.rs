@@ -18,6 +18,7 @@ mod live;
 mod login;
 mod mail;
 mod mailboxes;
+mod metrics;
 mod page;
 mod queues;
 mod router;
@@ -33,6 +34,7 @@ use postroom_engine::{Engine, Tasks};
 use url::Url;
 
 pub use client::{Network, NoNetwork, Peer};
+pub use metrics::metrics_router;
 pub use router::router;
 
 /// What the web server is made of.
