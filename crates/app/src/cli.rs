@@ -41,6 +41,10 @@ enum Command {
     Trace(commands::trace::Options),
     /// List every message that was taken in, and where it stands.
     Ledger(commands::ledger::Options),
+    /// Show how every mailbox, subscription and credential stands.
+    Status(commands::status::Options),
+    /// Examine integrations and mailboxes step by step, and say what is wrong and what to do.
+    Doctor(commands::doctor::Options),
     /// List, pause, resume or resync connected mailboxes.
     #[command(subcommand)]
     Mailbox(commands::mailbox::Command),
@@ -92,6 +96,8 @@ async fn carry_out(command: Command, config: Config) -> anyhow::Result<ExitCode>
         Command::Apply(options) => commands::apply::run(config, options).await,
         Command::Trace(options) => commands::trace::run(config, options).await,
         Command::Ledger(options) => commands::ledger::run(config, options).await,
+        Command::Status(options) => commands::status::run(config, options).await,
+        Command::Doctor(options) => commands::doctor::run(config, options).await,
         Command::Mailbox(command) => commands::mailbox::run(config, command).await,
         Command::Integration(command) => commands::integration::run(config, command).await,
         Command::User(command) => commands::user::run(config, command).await,

@@ -2,11 +2,13 @@
 
 pub mod apply;
 pub mod demo;
+pub mod doctor;
 pub mod integration;
 pub mod ledger;
 pub mod mailbox;
 pub mod serve;
 pub mod sim;
+pub mod status;
 pub mod trace;
 pub mod user;
 

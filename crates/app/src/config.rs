@@ -24,8 +24,18 @@ pub struct Config {
     pub keys: Keys,
     /// How Microsoft is reached.
     pub graph: Graph,
+    /// Who may read the metrics.
+    pub metrics: Metrics,
     /// What is logged.
     pub log: Log,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Address and port on which Prometheus finds `/metrics`; without it there is none.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[server]`

@@ -71,6 +71,7 @@ impl Plan {
 const PUBLIC_URL: &str = "http://127.0.0.1:1";
 /// The address under which the engine finds the simulator.
 const GRAPH_URL: &str = "http://127.0.0.1:2";
+const GRAPH_HOST: &str = "127.0.0.1:2";
 /// The proxy that may stand before the web server of a world.
 const PROXY: &str = "192.0.2.1";
 /// When a world in virtual time begins.
@@ -304,10 +305,25 @@ impl Parts {
     async fn run(&self, store: Store, simulator: &Simulator, door: &Door) -> anyhow::Result<System> {
         let url = Url::parse(PUBLIC_URL)?;
         let graph = simulator.graph_router();
+        let (own, own_door) = (url.authority().to_owned(), Arc::clone(door));
         let transport = Transport::in_process(move |request: Request<Bytes>| {
-            let asked = graph.clone().oneshot(request.map(Body::from));
+            let host = request.uri().authority().map(|host| host.as_str().to_owned()).unwrap_or_default();
+            let router = match host.as_str() {
+                host if host == own => own_door.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+                GRAPH_HOST => Some(graph.clone()),
+                _ => None,
+            };
             async move {
-                let Ok(answer) = asked.await;
+                // As the network says it of names that are not there and of strangers who answer.
+                let router = match router {
+                    Some(router) => router,
+                    None if host.ends_with(".internal") => return Err(io::Error::other("dns error")),
+                    None if host.starts_with("untrusted.") => {
+                        return Err(io::Error::other("invalid peer certificate"));
+                    }
+                    None => return Err(io::ErrorKind::ConnectionRefused.into()),
+                };
+                let Ok(answer) = router.oneshot(request.map(Body::from)).await;
                 Ok(answer.map(|body| postroom_graph::Body::stream(body.into_data_stream())))
             }
         });

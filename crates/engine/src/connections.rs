@@ -21,6 +21,12 @@ pub(crate) struct Connection {
     graph: Graph,
 }
 
+impl Connection {
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+}
+
 /// The clients could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {

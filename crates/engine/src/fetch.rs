@@ -23,6 +23,7 @@ use serde_json::json;
 
 use crate::{
     Engine,
+    doctor::PROBE_SUBJECT,
     jobs::{JobError, TRIES, Work},
 };
 
@@ -36,7 +37,8 @@ const TRIES_BEFORE_REBUILT: u32 = 5;
 /// What Graph gave.
 enum Given {
     Mail(Written),
-    Draft,
+    /// A draft of a person or of the doctor.
+    NoMail(Reason),
 }
 
 impl Engine {
@@ -58,8 +60,8 @@ impl Engine {
         }
         let (written, reason) = match self.as_given(&graph, &message).await {
             Ok(Given::Mail(written)) => (written, Reason::BytesAsGiven),
-            Ok(Given::Draft) => {
-                return Ok(self.ended_unit(&message, MessageState::Ignored, Reason::Draft, None));
+            Ok(Given::NoMail(reason)) => {
+                return Ok(self.ended_unit(&message, MessageState::Ignored, reason, None));
             }
             Err(JobError::Graph(error)) if is_gone(&error, attempts) => {
                 return Ok(self.ended_unit(&message, MessageState::Gone, Reason::NotInMailbox, None));
@@ -98,17 +100,21 @@ impl Engine {
             head.push(&bytes);
             writer.write(&bytes).await?;
         }
-        if !head.was_received() && self.is_draft(lane, &message.graph_id).await? {
-            return Ok(Given::Draft);
+        if !head.was_received()
+            && let Some(reason) = self.is_no_mail(lane, &message.graph_id).await?
+        {
+            return Ok(Given::NoMail(reason));
         }
         Ok(Given::Mail(writer.finish().await?))
     }
 
-    async fn is_draft(&self, lane: &Lane, graph_id: &str) -> Result<bool, JobError> {
+    async fn is_no_mail(&self, lane: &Lane, graph_id: &str) -> Result<Option<Reason>, JobError> {
         match lane.message_meta(graph_id).await {
-            Ok(meta) => Ok(meta.is_draft),
+            Ok(meta) if !meta.is_draft => Ok(None),
+            Ok(meta) if meta.subject.as_deref() == Some(PROBE_SUBJECT) => Ok(Some(Reason::Probe)),
+            Ok(_) => Ok(Some(Reason::Draft)),
             // It was here a moment ago, and so are its bytes.
-            Err(error) if error.kind() == GraphErrorKind::Gone => Ok(false),
+            Err(error) if error.kind() == GraphErrorKind::Gone => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

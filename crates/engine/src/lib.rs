@@ -11,8 +11,10 @@ mod assign;
 pub mod connections;
 pub mod credentials;
 pub mod desk;
+pub mod doctor;
 pub mod explain;
 mod fetch;
+pub mod figures;
 mod follow;
 mod hold;
 pub mod intake;
@@ -37,6 +39,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use postroom_graph::{ReadFile, Transport};
 use postroom_model::{Clock, Entropy, IntegrationId, MailboxId, NodeId, Timestamp};
 use postroom_store::{Store, feed::Change};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{Notify, Semaphore, broadcast};
 use url::Url;
 
@@ -80,6 +83,8 @@ struct Inner {
     /// A notification came to an address without subscription.
     stranger_heard: Notify,
     changes: broadcast::Sender<Change>,
+    /// From a mail's arrival to its queue.
+    arrival_to_queue: Histogram,
     /// The room for mails in the clear, in MiB.
     reading: Semaphore,
     /// Until when this node may act for the mailboxes it has leased.
@@ -110,6 +115,7 @@ impl Engine {
             paused: Mutex::default(),
             stranger_heard: Notify::new(),
             changes: broadcast::channel(CHANGES_KEPT).0,
+            arrival_to_queue: Histogram::new(figures::BOUNDS),
             reading: Semaphore::new(reading::ROOM as usize),
             leased_until,
         }))

@@ -41,15 +41,31 @@ const WAIT_FOR_OLDER: Duration = Duration::from_secs(2);
 /// Texts that are kept to be searched and shown are cut after this many characters.
 const TEXT_KEPT: usize = 500;
 
+/// What is to be committed, and when the mail arrived that comes into its queue by it.
+#[derive(Default)]
+pub(crate) struct Processed {
+    pub(crate) unit: Unit,
+    pub(crate) arrived_at: Option<Timestamp>,
+}
+
 impl Engine {
     /// Reads a stored mail and puts it in a conversation; `attempts` counts how often this was begun.
-    pub(crate) async fn process(&self, id: MessageId, attempts: u32) -> Result<Unit, JobError> {
-        let db = &self.store().db;
-        let Some(message) = messages::find(db, id).await? else { return Ok(Unit::new()) };
+    pub(crate) async fn process(&self, id: MessageId, attempts: u32) -> Result<Processed, JobError> {
+        let Some(message) = messages::find(&self.store().db, id).await? else {
+            return Ok(Processed::default());
+        };
         if !matches!(message.state, MessageState::Stored | MessageState::Held) || message.stored_at.is_none()
         {
-            return Ok(Unit::new());
+            return Ok(Processed::default());
         }
+        let unit = self.processed(&message, attempts).await?;
+        // What was held waited for a person.
+        let arrived_at = (message.state == MessageState::Stored).then(|| message.arrived_at());
+        Ok(Processed { unit, arrived_at })
+    }
+
+    async fn processed(&self, message: &Message, attempts: u32) -> Result<Unit, JobError> {
+        let (db, id) = (&self.store().db, message.id);
         let Some(mailbox) = mailboxes::find(db, message.mailbox).await? else {
             return Err(JobError::NotConnected);
         };
@@ -67,7 +83,7 @@ impl Engine {
         incoming.is_copy = self.is_copy(&incoming, &known, &mail).await?;
 
         let mut unit = Unit::new().with(derived(id, &mail)).with(self.step(
-            &message,
+            message,
             None,
             Step::Parsed,
             Reason::Done,
@@ -79,12 +95,12 @@ impl Engine {
         }
         match decision {
             Threading::Join(conversation, reason) => {
-                self.join(&mut unit, &message, &mail, conversation, reason).await?;
+                self.join(&mut unit, message, &mail, conversation, reason).await?;
             }
             Threading::New { linked, reason } => {
                 let choice = routing::choose(&rules, &recipients);
                 unit.push(self.step(
-                    &message,
+                    message,
                     None,
                     Step::RouteChosen,
                     choice.reason,
@@ -94,9 +110,9 @@ impl Engine {
                     }),
                 ));
                 match choice.chosen {
-                    Some(rule) => self.begin(&mut unit, &message, &mail, rule, linked, reason),
+                    Some(rule) => self.begin(&mut unit, message, &mail, rule, linked, reason),
                     None if message.state == MessageState::Held => return Ok(Unit::new()),
-                    None => unit.append(self.held_unit(&message, Reason::NoRoute, None)),
+                    None => unit.append(self.held_unit(message, Reason::NoRoute, None)),
                 }
             }
         }

@@ -213,15 +213,23 @@ impl Engine {
     }
 
     async fn run_and_commit(&self, job: &Job) -> Result<(), JobError> {
+        let mut arrived_at = None;
         let mut unit = match Work::of(job)? {
             Work::Fetch { mailbox, message } => self.fetch(mailbox, message, job.attempts).await?,
             Work::AfterTaking { mailbox, message } => self.after_taking(mailbox, message).await?,
-            Work::Process { message } => self.process(message, job.attempts).await?,
+            Work::Process { message } => {
+                let processed = self.process(message, job.attempts).await?;
+                arrived_at = processed.arrived_at;
+                processed.unit
+            }
             Work::Send { mailbox, outgoing } => self.send(mailbox, outgoing).await?,
             Work::ConfirmSent { mailbox, outgoing } => self.confirm_sent(mailbox, outgoing).await?,
         };
         unit.push(jobs::complete(job));
         self.store().commit(unit).await?;
+        if let Some(at) = arrived_at {
+            self.arrival_to_queue().observe(self.now().duration_since(at).as_secs_f64().max(0.0));
+        }
         Ok(())
     }
 

@@ -162,7 +162,7 @@ pub(crate) fn retry_after(response: &Response<Bytes>, now: Timestamp) -> Option<
 }
 
 /// Graph quotes addresses in its texts, and texts go to logs.
-fn without_addresses(text: &str) -> String {
+pub(crate) fn without_addresses(text: &str) -> String {
     let text: String = text.chars().take(MESSAGE_CHARS).collect();
     text.split_inclusive(|c: char| c.is_whitespace() || "'\"<>(),;/".contains(c))
         .map(|word| {

@@ -108,6 +108,14 @@ impl Graph {
         self.0.tokens.credential_states()
     }
 
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.0.wire
+    }
+
     pub(crate) fn root(&self) -> &Root {
         &self.0.root
     }

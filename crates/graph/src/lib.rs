@@ -16,6 +16,7 @@ mod content;
 mod delta;
 mod draft;
 mod errors;
+mod examine;
 mod lane;
 mod mailbox;
 pub mod notification;
@@ -35,6 +36,7 @@ pub use content::{AttachmentMeta, InternetHeader, MessageBody, MessageContent, N
 pub use delta::{DeltaFrom, DeltaItem, DeltaNext, DeltaPage, IdItem, IdPage};
 pub use draft::{Draft, DraftContent, FoundMessage, Marker, Recipient, WellKnown};
 pub use errors::{Failure, GraphError, GraphErrorKind};
+pub use examine::{MadeProbe, MailboxSettings, TokenFacts};
 pub use lane::{LaneConfig, LaneView, ParkReason, Parked, Priority};
 pub use mailbox::{Folder, Mailbox, MessageMeta};
 pub use requests::Operation;
@@ -43,4 +45,4 @@ pub use subscription::{NewSubscription, Subscription};
 pub use token::{
     CertificateKey, CertificateKeyError, Credential, CredentialState, Proof, ProofError, ReadFile, TokenError,
 };
-pub use transport::{Body, InProcess, Network, Transport, TransportError};
+pub use transport::{Body, InProcess, Network, Obstacle, Transport, TransportError};

@@ -45,6 +45,9 @@ pub struct MessageMeta {
     pub is_read: bool,
     /// The Message-ID, with angle brackets.
     pub internet_message_id: Option<String>,
+    /// The subject.
+    #[serde(default)]
+    pub subject: Option<String>,
     /// The folder it lies in.
     pub parent_folder_id: Option<String>,
 }
@@ -83,7 +86,7 @@ impl Mailbox {
     /// # Errors
     /// See [`GraphErrorKind`](crate::GraphErrorKind).
     pub async fn message_meta(&self, id: &str) -> Result<MessageMeta, GraphError> {
-        let select = "id,receivedDateTime,isDraft,isRead,internetMessageId,parentFolderId";
+        let select = "id,receivedDateTime,isDraft,isRead,internetMessageId,subject,parentFolderId";
         let target = self.at(&format!("/messages/{}?$select={select}", encoded(id)));
         let body = self.call(Priority::NewMail, Call::get(Operation::MessageMeta, target)).await?;
         parsed(Operation::MessageMeta, &body)

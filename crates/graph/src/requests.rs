@@ -67,6 +67,12 @@ operations! {
     SendDraft = "send_draft",
     /// A message looked for by our marker.
     FindMarked = "find_marked",
+    /// The kind of a mailbox.
+    MailboxSettings = "mailbox_settings",
+    /// A message removed.
+    DeleteMessage = "delete_message",
+    /// An address of our own, asked from outside.
+    OwnAddress = "own_address",
     /// A subscription made.
     CreateSubscription = "create_subscription",
     /// A subscription's end moved.

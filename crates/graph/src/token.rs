@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{cloud::Endpoints, wire::Wire};
+use crate::{cloud::Endpoints, examine::TokenFacts, wire::Wire};
 use credential::{Credentials, Entry};
 use request::{NoToken, TokenEndpoint};
 
@@ -166,6 +166,16 @@ impl Tokens {
             Ok(_) => Ok(()),
             Err(refused) => Err(refused.error),
         }
+    }
+
+    /// As [`Tokens::try_credential`], and tells what came with the token.
+    pub(crate) async fn examine(&self, name: &str) -> Result<TokenFacts, TokenError> {
+        let unknown = || TokenError::UnknownCredential { name: name.to_owned() };
+        let credentials = self.credentials();
+        let entry = credentials.named(name).ok_or_else(unknown)?;
+        let token = self.ask(entry, &claims::wanted(None)).await.map_err(|refused| refused.error)?;
+        let bearer = token.bearer.to_str().unwrap_or_default();
+        Ok(TokenFacts { server_time: token.server_time, ..TokenFacts::read(bearer) })
     }
 
     /// Each credential in order of preference, and how it fared.

@@ -105,6 +105,49 @@ pub enum TransportError {
     },
 }
 
+/// What stood between us and an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The address is to be asked without TLS.
+    Insecure,
+    /// Its name has no address.
+    Name,
+    /// Nobody listens there, or a firewall says no.
+    Refused,
+    /// The certificate is not one that is trusted here, or of another name, or out of its time.
+    Certificate,
+    /// Something else.
+    Other,
+}
+
+impl TransportError {
+    /// What stood in the way, as far as the system says.
+    pub fn obstacle(&self) -> Obstacle {
+        let cause = match self {
+            Self::Insecure { .. } => return Obstacle::Insecure,
+            Self::Unreachable { cause, .. } | Self::Dropped { cause, .. } => cause,
+            Self::Certificates(_) | Self::Setup(_) => return Obstacle::Other,
+        };
+        let mut next: Option<&(dyn Error + 'static)> = Some(cause.as_ref());
+        while let Some(error) = next {
+            let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+            // The HTTP client gives its resolver's and its TLS library's errors by their words only.
+            let words = error.to_string();
+            if kind == Some(io::ErrorKind::ConnectionRefused) {
+                return Obstacle::Refused;
+            }
+            if words.contains("dns error") {
+                return Obstacle::Name;
+            }
+            if words.contains("certificate") {
+                return Obstacle::Certificate;
+            }
+            next = error.source();
+        }
+        Obstacle::Other
+    }
+}
+
 impl Transport {
     /// The network, trusting the certificates in `ca_pem` beside those of the system.
     ///
@@ -261,6 +304,22 @@ mod tests {
         let error = Transport::network(None).unwrap().send(to(&uri)).await.err().unwrap();
         assert!(matches!(error, TransportError::Unreachable { .. }), "{error:?}");
         assert!(!format!("{error:?}").contains("somebody"));
+    }
+
+    #[tokio::test]
+    async fn what_stood_in_the_way_is_known() {
+        let transport = Transport::network(None).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = format!("http://{}/", listener.local_addr().unwrap());
+        drop(listener);
+        for (uri, obstacle) in [
+            (closed.as_str(), Obstacle::Refused),
+            ("https://no-such-host.invalid/", Obstacle::Name),
+            ("http://example.invalid/", Obstacle::Insecure),
+        ] {
+            let error = transport.send(to(uri)).await.err().unwrap();
+            assert_eq!(error.obstacle(), obstacle, "{uri}: {error:?}");
+        }
     }
 
     #[test]

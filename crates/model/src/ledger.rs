@@ -83,6 +83,8 @@ words! {
         NoRoute = "no_route",
         /// It is a draft.
         Draft = "draft",
+        /// The doctor made it to see it announced.
+        Probe = "probe",
         /// It is no longer in the mailbox.
         NotInMailbox = "not_in_mailbox",
         /// It failed by itself too often.

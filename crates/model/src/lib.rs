@@ -7,6 +7,7 @@ pub mod acd;
 pub mod address;
 pub mod conversation;
 pub mod credential;
+pub mod doctor;
 pub mod effects;
 pub mod id;
 pub mod ledger;

@@ -69,6 +69,10 @@ pub(crate) async fn token(
     let is_v1 = !uri.path().contains("/v2.0/");
     let mut state = simulator.state();
     let now = state.now();
+    let ahead = state.board.tenant().sts_ahead.0;
+    // <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.7>
+    let date =
+        (now + SignedDuration::from_secs(ahead.into())).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let trace = state.random.guid();
     let correlation = correlation(&mut state, &headers);
     let form = form(&headers, &body);
@@ -90,6 +94,7 @@ pub(crate) async fn token(
         bytes: body.len() as u64,
     });
     let headers = [
+        (header::DATE, date),
         (header::CONTENT_TYPE, "application/json; charset=utf-8".to_owned()),
         (header::CACHE_CONTROL, "no-store, no-cache".to_owned()),
         (header::PRAGMA, "no-cache".to_owned()),
@@ -149,6 +154,12 @@ fn weather(state: &mut State, form: &Form) -> Result<(), Refusal> {
     }
     if state.random.strikes(&client, "sts.error_rate", &switches.sts_error) {
         return Err(Refusal::unavailable());
+    }
+    if switches.sts_refuse.0 > 0 {
+        return Err(Refusal::of(
+            switches.sts_refuse.0,
+            "The request is refused, as a switch of the simulator says.",
+        ));
     }
     let most = switches.sts_loop.0 as usize;
     if most == 0 {

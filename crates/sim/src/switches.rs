@@ -174,6 +174,10 @@ switches! {
     sts_error: Chance = Chance::NEVER, "sts.error_rate";
     /// Token requests that are refused 429.
     sts_throttle: Chance = Chance::NEVER, "sts.throttle_rate";
+    /// Token requests are all refused with this AADSTS code; 0 is no refusal.
+    sts_refuse: Count = Count(0), "sts.refuse";
+    /// How many seconds the clock of Entra ID is ahead of everybody else's.
+    sts_ahead: Count = Count(0), "sts.ahead_s";
     /// More token requests of a client within five minutes than this are refused as a loop
     /// (AADSTS50196); 0 is no such limit.
     sts_loop: Count = Count(0), "sts.loop_detect";

@@ -150,6 +150,17 @@ impl Store {
         })
     }
 
+    /// Removes content that no row names.
+    ///
+    /// # Errors
+    /// When the blob store fails.
+    pub async fn forget_content(&self, content: &Content) -> Result<(), ContentError> {
+        match content {
+            Content::Inline(_) => Ok(()),
+            Content::Blob(id) => Ok(self.blobs.delete(*id).await?),
+        }
+    }
+
     /// Reads and opens content: sealed, no more than a piece of it is in memory.
     ///
     /// # Errors

@@ -52,6 +52,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 3, name: "self_healing", sql: include_str!("../migrations/0003_self_healing.sql") },
     Migration { number: 4, name: "rebuilt", sql: include_str!("../migrations/0004_rebuilt.sql") },
     Migration { number: 5, name: "credentials", sql: include_str!("../migrations/0005_credentials.sql") },
+    Migration { number: 6, name: "figures", sql: include_str!("../migrations/0006_figures.sql") },
 ];
 
 /// The channel on which PostgreSQL tells other nodes what changed.

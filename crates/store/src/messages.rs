@@ -420,6 +420,32 @@ pub async fn list_state_counts(db: &Db) -> Result<Vec<StateCount>, DbError> {
     Ok(counts)
 }
 
+/// What lately came into a folder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lately {
+    /// When we last heard of a mail.
+    pub last_seen_at: Option<Timestamp>,
+    /// How many mails came since a time.
+    pub mails: i64,
+    /// How many of them nobody announced.
+    pub unannounced: i64,
+}
+
+/// What came into a folder since `since`, and when the last mail did.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn find_lately(db: &Db, folder: FolderId, since: Timestamp) -> Result<Lately, DbError> {
+    let stmt = Stmt::new(
+        "SELECT (SELECT MAX(seen_at) FROM messages WHERE folder_id = $1), COUNT(*), \
+         COUNT(CASE WHEN announced_at IS NULL THEN 1 END) FROM messages WHERE folder_id = $1 AND seen_at >= $2",
+        args![folder, since],
+    );
+    let Some(row) = db.query_opt(stmt).await? else { return Ok(Lately::default()) };
+    let mut c = row.columns();
+    Ok(Lately { last_seen_at: c.next()?, mails: c.next()?, unannounced: c.next()? })
+}
+
 /// Where a message's sealed bytes are, and how many they are.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ mod assets;
 mod client;
 mod conversation;
 mod desk;
+pub mod doctor;
 mod failure;
 mod headers;
 mod hooks;
@@ -17,6 +18,7 @@ mod live;
 mod login;
 mod mail;
 mod mailboxes;
+mod metrics;
 mod page;
 mod queues;
 mod router;
@@ -32,6 +34,7 @@ use postroom_engine::{Engine, Tasks};
 use url::Url;
 
 pub use client::{Network, NoNetwork, Peer};
+pub use metrics::metrics_router;
 pub use router::router;
 
 /// What the web server is made of.

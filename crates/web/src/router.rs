@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 
 use crate::{
     Web, assets, conversation, desk, failure, failure::Failure, headers, hooks, language, ledger, live,
-    login, mail, mailboxes, queues, site::Site, trace, visitor, visitor::Visitor,
+    login, mail, mailboxes, metrics, queues, site::Site, trace, visitor, visitor::Visitor,
 };
 
 /// The largest form but the reply's.
@@ -40,6 +40,8 @@ pub fn router(web: Web) -> Router {
         .route("/desk/conversations/{id}/reply", post(conversation::reply))
         .layer(DefaultBodyLimit::max(REPLY_FORM_LIMIT));
     let pages = Router::new()
+        .route("/healthz", get(metrics::healthz))
+        .route("/readyz", get(metrics::readyz))
         .route("/", get(home))
         .route("/login", get(login::show).post(login::sign_in))
         .route("/logout", post(login::sign_out))

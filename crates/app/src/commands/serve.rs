@@ -35,6 +35,11 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         trusted_proxies: config.server.trusted_proxies.clone(),
         tasks: tasks.clone(),
     });
+    if let Some(listen) = config.metrics.listen {
+        let listener = server::bind(listen).await?;
+        let router = postroom_web::metrics_router(engine.clone());
+        tasks.spawn(server::serve(listener, router, None, tasks.stopping().clone()));
+    }
     let serving = server::serve(listener, router, tls, tasks.stopping().clone());
     tasks.spawn(serving);
     // The pages and the webhook answer before anything asks Microsoft to call them.

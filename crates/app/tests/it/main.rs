@@ -3,6 +3,7 @@
 mod browser;
 mod credentials;
 mod desk;
+mod doctor;
 mod edges;
 mod heal;
 mod kills;

@@ -11,7 +11,7 @@ use http::Response;
 use serde::Deserialize;
 
 use super::credential::ProofError;
-use crate::errors::Failure;
+use crate::{answer::without_addresses, errors::Failure};
 
 /// Entra ID gave no token.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -42,6 +42,8 @@ pub enum TokenError {
         error: String,
         /// Microsoft's number for the cause; 0 if none was given.
         aadsts: u32,
+        /// Microsoft's own text, without what changes each time, and free of addresses.
+        said: String,
     },
     /// Entra ID is there, but does not work at present.
     #[error("Entra ID has trouble of its own (status {status})")]
@@ -94,6 +96,14 @@ fn remedy(aadsts: u32) -> &'static str {
 const ASSERTION: [u32; 7] = [50_013, 70_021, 700_024, 700_027, 700_211, 700_212, 700_213];
 
 impl TokenError {
+    /// Microsoft's number for the cause of a refusal, if it gave one.
+    pub fn aadsts(&self) -> Option<u32> {
+        match self {
+            Self::Refused { aadsts, .. } => Some(*aadsts).filter(|code| *code != 0),
+            _ => None,
+        }
+    }
+
     /// Whether another credential may fare better.
     pub(super) fn is_credential(&self) -> bool {
         match self {
@@ -117,7 +127,9 @@ impl TokenError {
             return Self::Malformed { status };
         }
         let aadsts = body.error_codes.first().copied().unwrap_or_default();
-        Self::Refused { credential: credential.to_owned(), error: body.error, aadsts }
+        let said = body.error_description.split(" Trace ID:").next().unwrap_or_default();
+        let said = without_addresses(said.trim());
+        Self::Refused { credential: credential.to_owned(), error: body.error, aadsts, said }
     }
 }
 
@@ -127,4 +139,6 @@ struct OAuthError {
     error: String,
     #[serde(default)]
     error_codes: Vec<u32>,
+    #[serde(default)]
+    error_description: String,
 }

@@ -14,7 +14,7 @@ use super::{
     credential::{Credential, Proof, ProofError, federated_token},
     refusal::TokenError,
 };
-use crate::{answer::retry_after, cloud::Endpoints, requests::Operation, wire::Wire};
+use crate::{answer::retry_after, cloud::Endpoints, examine::server_time, requests::Operation, wire::Wire};
 
 /// A token is renewed when this much of its life is left, or half, if it lives shorter,
 const RENEW_BEFORE: SignedDuration = SignedDuration::from_mins(5);
@@ -32,6 +32,8 @@ pub(crate) struct Token {
     pub(crate) bearer: HeaderValue,
     pub(super) renew_at: Timestamp,
     pub(super) expires: Timestamp,
+    /// When it was given, by Entra ID's own clock.
+    pub(super) server_time: Option<Timestamp>,
 }
 
 /// No token, and the wait that Entra ID asked for.
@@ -77,7 +79,9 @@ impl TokenEndpoint {
         let response = answer.map_err(|failure| TokenError::Unanswered(Arc::new(failure)))?;
         if response.status().is_success() {
             let malformed = TokenError::Malformed { status: response.status().as_u16() };
-            return granted(response.body(), asked_at).ok_or(malformed.into());
+            let server_time = server_time(response.headers());
+            let token = granted(response.body(), asked_at).ok_or(malformed)?;
+            return Ok(Token { server_time, ..token });
         }
         Err(NoToken {
             error: TokenError::read(&credential.name, &response),
@@ -134,5 +138,5 @@ pub(super) fn granted(body: &[u8], asked_at: Timestamp) -> Option<Token> {
     bearer.set_sensitive(true);
     let life = SignedDuration::from_secs(i64::from(grant.expires_in));
     let use_for = (life - RENEW_BEFORE.min(life / 2)).min(RENEW_AFTER);
-    Some(Token { bearer, renew_at: asked_at + use_for, expires: asked_at + life })
+    Some(Token { bearer, renew_at: asked_at + use_for, expires: asked_at + life, server_time: None })
 }

@@ -19,7 +19,7 @@ pub(crate) struct Refusal {
 }
 
 /// Status and `error` of a code; every code that the simulator answers stands here.
-const CODES: [(u32, u16, &str); 20] = [
+const CODES: [(u32, u16, &str); 32] = [
     (7_000_215, 401, "invalid_client"),
     (7_000_222, 401, "invalid_client"),
     (7_000_218, 401, "invalid_client"),
@@ -40,6 +40,18 @@ const CODES: [(u32, u16, &str); 20] = [
     (1_002_012, 400, "invalid_scope"),
     (500_011, 400, "invalid_resource"),
     (50_196, 400, "invalid_grant"),
+    (7_000_229, 401, "invalid_client"),
+    (700_025, 401, "invalid_client"),
+    (65_001, 400, "invalid_grant"),
+    (90_094, 400, "access_denied"),
+    (90_008, 400, "invalid_grant"),
+    (70_021, 400, "invalid_client"),
+    (50_194, 400, "invalid_request"),
+    (53_003, 400, "access_denied"),
+    (530_034, 400, "access_denied"),
+    (530_035, 400, "access_denied"),
+    (28_000, 400, "invalid_request"),
+    (50_012, 400, "invalid_request"),
 ];
 
 impl Refusal {
