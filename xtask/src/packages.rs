@@ -14,11 +14,12 @@ struct Program {
     package: &'static str,
 }
 
-const PROGRAMS: [Program; 4] = [
+const PROGRAMS: [Program; 5] = [
     Program { name: "initdb", package: "postgresql" },
     Program { name: "postgres", package: "postgresql" },
     Program { name: "chromium", package: "chromium" },
     Program { name: "chromedriver", package: "chromium-driver" },
+    Program { name: "promtool", package: "prometheus" },
 ];
 
 /// Makes sure that every program is there.

@@ -448,6 +448,9 @@ impl Examined<'_> {
                 let finding = Finding::yes(Check::Notification);
                 return Ok(finding.with_detail(format!("{:.1} s", waited.as_secs_f64())));
             }
+            if self.engine.tasks().stopping().is_cancelled() {
+                return Ok(Finding::cant_tell(Check::Notification, Cause::ServerNotRunning));
+            }
             if waited > ANNOUNCED_WITHIN {
                 return Ok(Finding::no(Check::Notification, Cause::NotAnnounced));
             }

@@ -7,6 +7,7 @@ nav-label = Screens
 nav-desk = Desk
 nav-queues = Queues
 nav-mailboxes = Mailboxes
+nav-integrations = Integration
 nav-ledger = Ledger
 nav-trace = Trace
 language-en = English
@@ -284,6 +285,19 @@ reason-outcome_unknown = whether it left can’t be known
 reason-refused = refused by Microsoft
 reason-retried = tried again
 reason-automatic = written by a machine
+
+integrations-none = No integration yet. Write one into the organisation file and apply it.
+client-id = Client ID
+doctor = Doctor
+doctor-examine = Examine
+doctor-lead = Each line is asked of Microsoft now, with the real mailboxes. A message is made in each and removed. The first “no” is the cause of those after it.
+doctor-check = Question
+doctor-verdict = Answer
+doctor-why = Why, and what to do
+doctor-counts = { $yes } well, { $no } not well, { $untold } can't be told.
+doctor-broken-off = The examination was broken off: the store does not answer, or the integration can't be used as it is set. The log says more.
+doctor-scoping = Limit the application to exactly these mailboxes (Exchange Online PowerShell)
+doctor-scoping-after = Then remove Mail.ReadWrite and Mail.Send under API permissions: what is granted there holds for every mailbox. Changes act after 30 minutes to 2 hours. No address of this server needs to be added in Azure; Microsoft only has to reach the public URL.
 
 # The doctor: what it asks, what came of it, why, and what to do.
 check-token_endpoint = Token endpoint

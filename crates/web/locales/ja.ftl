@@ -6,6 +6,7 @@ nav-label = 画面
 nav-desk = デスク
 nav-queues = キュー
 nav-mailboxes = メールボックス
+nav-integrations = 統合
 nav-ledger = 受信台帳
 nav-trace = 追跡
 language-en = English
@@ -271,6 +272,19 @@ reason-outcome_unknown = 送信されたかどうか確認できません
 reason-refused = Microsoftに拒否されました
 reason-retried = 再試行
 reason-automatic = 自動送信のメール
+
+integrations-none = 統合はまだありません。組織ファイルに書いて適用してください。
+client-id = クライアントID
+doctor = ドクター
+doctor-examine = 診断する
+doctor-lead = 各行は、実際のメールボックスを使って今Microsoftに問い合わせたものです。各メールボックスにメッセージを1通作成し、削除します。最初の「いいえ」が、それ以降の原因です。
+doctor-check = 項目
+doctor-verdict = 結果
+doctor-why = 理由と対処
+doctor-counts = 正常 { $yes }件、異常 { $no }件、不明 { $untold }件。
+doctor-broken-off = 診断が中断されました。ストアが応答しないか、統合の設定を使えません。詳しくはログをご覧ください。
+doctor-scoping = アプリをこれらのメールボックスだけに限定する（Exchange Online PowerShell）
+doctor-scoping-after = その後、［APIのアクセス許可］から Mail.ReadWrite と Mail.Send を削除してください。そこで与えた許可はすべてのメールボックスに及びます。反映には30分～2時間かかります。Azureにこのサーバーのアドレスを登録する必要はなく、Microsoftから公開URLに到達できれば十分です。
 
 # ドクター：確認する項目、結果、原因、対処。
 check-token_endpoint = トークンエンドポイント

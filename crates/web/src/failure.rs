@@ -12,7 +12,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use postroom_engine::desk::DeskError;
-use postroom_store::DbError;
+use postroom_store::{DbError, credentials::CredentialError};
 
 use crate::{page::Page, router::RequestId, site::Site, visitor::Visitor};
 
@@ -111,6 +111,18 @@ impl From<DbError> for Failure {
         }
         tracing::error!(error = %error, "A page could not be made: the store failed");
         Failure::Store
+    }
+}
+
+impl From<CredentialError> for Failure {
+    fn from(error: CredentialError) -> Self {
+        match error {
+            CredentialError::Db(error) => error.into(),
+            CredentialError::Seal { .. } => {
+                tracing::error!(error = %error, "A page could not be made: a credential could not be opened");
+                Failure::Broken
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod doctor;
 mod failure;
 mod headers;
 mod hooks;
+mod integrations;
 mod language;
 mod ledger;
 mod live;

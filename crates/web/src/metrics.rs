@@ -1,4 +1,4 @@
-//! The metrics in OpenMetrics text, and whether this process lives and works.
+//! The metrics for Prometheus, and whether this process lives and works.
 //!
 //! Called by Prometheus and by whatever watches over the process. The metrics have a listener of their
 //! own, because they name mailboxes: they are for the operator's network, not for the internet.
@@ -7,7 +7,7 @@
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -24,20 +24,28 @@ use prometheus_client::{
 use std::sync::atomic::AtomicU64;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The older format, for all who don't ask for the newer one.
+/// <https://prometheus.io/docs/instrumenting/exposition_formats/>
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `GET /metrics` alone, for a listener of its own.
 pub fn metrics_router(engine: Engine) -> Router {
     Router::new().route("/metrics", get(metrics)).with_state(engine)
 }
 
+/// `GET /healthz` and `GET /readyz`: nobody needs to sign in for them.
+pub(crate) fn watch_router(engine: Engine) -> Router {
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(engine)
+}
+
 /// `GET /healthz`: the process lives and answers.
-pub(crate) async fn healthz() -> &'static str {
+async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// `GET /readyz`: it does its work: the store answers, and its leases are its own.
-pub(crate) async fn readyz(State(site): State<crate::site::Site>) -> Response {
-    let (status, said) = match site.engine.is_ready().await {
+async fn readyz(State(engine): State<Engine>) -> Response {
+    let (status, said) = match engine.is_ready().await {
         Ok(true) => (StatusCode::OK, "ready\n"),
         Ok(false) => (StatusCode::SERVICE_UNAVAILABLE, "the leases of this process have run out\n"),
         Err(error) => {
@@ -48,7 +56,7 @@ pub(crate) async fn readyz(State(site): State<crate::site::Site>) -> Response {
     (status, said).into_response()
 }
 
-async fn metrics(State(engine): State<Engine>) -> Response {
+async fn metrics(State(engine): State<Engine>, headers: HeaderMap) -> Response {
     let figures = match engine.figures().await {
         Ok(figures) => figures,
         Err(error) => {
@@ -57,10 +65,35 @@ async fn metrics(State(engine): State<Engine>) -> Response {
         }
     };
     let mut text = String::new();
-    match encode(&mut text, &registry(&engine, &figures)) {
-        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    if encode(&mut text, &registry(&engine, &figures)).is_err() {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accepts.contains("application/openmetrics-text") {
+        ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+    } else {
+        ([(header::CONTENT_TYPE, TEXT)], as_older(&text)).into_response()
+    }
+}
+
+/// The same in the older format: counters bear their samples' name, units and the end are not said.
+fn as_older(text: &str) -> String {
+    let counters: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    let mut older = String::with_capacity(text.len());
+    for line in text.lines() {
+        let said = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE "));
+        let name = said.and_then(|said| said.split(' ').next());
+        match name {
+            Some(name) if counters.contains(&name) => {
+                let (before, after) = line.split_once(name).unwrap_or((line, ""));
+                older.extend([before, name, "_total", after, "\n"]);
+            }
+            _ if line.starts_with("# UNIT ") || line == "# EOF" => {}
+            _ => older.extend([line, "\n"]),
+        }
+    }
+    older
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -37,10 +37,11 @@ pub(crate) struct Link {
 }
 
 /// Screens in the order of the navigation: address, text, role.
-const SCREENS: [(&str, &str, Role); 5] = [
+const SCREENS: [(&str, &str, Role); 6] = [
     ("/desk", "nav-desk", Role::Agent),
     ("/queues", "nav-queues", Role::Supervisor),
     ("/mailboxes", "nav-mailboxes", Role::Admin),
+    ("/integrations", "nav-integrations", Role::Admin),
     ("/ledger", "nav-ledger", Role::Admin),
     ("/trace", "nav-trace", Role::Admin),
 ];
@@ -83,6 +84,17 @@ impl Page {
     /// What a word of the model means for the reader: `{kind}-{word}-advice`.
     pub(crate) fn advice(&self, kind: &str, word: impl Display) -> String {
         self.texts.say(&format!("{kind}-{word}-advice"))
+    }
+
+    /// What to do about a cause that the doctor found.
+    pub(crate) fn remedy(&self, cause: impl Display) -> String {
+        self.texts.say(&format!("cause-{cause}-do"))
+    }
+
+    /// How many of the doctor's findings are well, not well and untold.
+    pub(crate) fn tell_counts(&self, counts: &[usize; 3]) -> String {
+        let [yes, no, untold] = counts;
+        self.texts.tell("doctor-counts", &[("yes", yes), ("no", no), ("untold", untold)])
     }
 
     /// How long ago it was.

@@ -20,8 +20,8 @@ use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer, cs
 use tracing::Instrument as _;
 
 use crate::{
-    Web, assets, conversation, desk, failure, failure::Failure, headers, hooks, language, ledger, live,
-    login, mail, mailboxes, metrics, queues, site::Site, trace, visitor, visitor::Visitor,
+    Web, assets, conversation, desk, failure, failure::Failure, headers, hooks, integrations, language,
+    ledger, live, login, mail, mailboxes, metrics, queues, site::Site, trace, visitor, visitor::Visitor,
 };
 
 /// The largest form but the reply's.
@@ -40,8 +40,6 @@ pub fn router(web: Web) -> Router {
         .route("/desk/conversations/{id}/reply", post(conversation::reply))
         .layer(DefaultBodyLimit::max(REPLY_FORM_LIMIT));
     let pages = Router::new()
-        .route("/healthz", get(metrics::healthz))
-        .route("/readyz", get(metrics::readyz))
         .route("/", get(home))
         .route("/login", get(login::show).post(login::sign_in))
         .route("/logout", post(login::sign_out))
@@ -62,6 +60,8 @@ pub fn router(web: Web) -> Router {
         .route("/queues/{id}/state", get(queues::state))
         .route("/mailboxes", get(mailboxes::show))
         .route("/mailboxes/table", get(mailboxes::table))
+        .route("/integrations", get(integrations::show))
+        .route("/integrations/{id}/examine", post(integrations::examine))
         .route("/ledger", get(ledger::show))
         .route("/ledger/{id}/release", post(ledger::release))
         .route("/trace", get(trace::search))
@@ -81,6 +81,7 @@ pub fn router(web: Web) -> Router {
     let ids = Ids::new(&site);
     screens
         .merge(hooks::router(site.engine.clone()))
+        .merge(metrics::watch_router(site.engine.clone()))
         .layer(with(site, headers::add))
         .layer(from_fn(move |request, next| number(ids.clone(), request, next)))
 }

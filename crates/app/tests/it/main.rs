@@ -11,6 +11,7 @@ mod large;
 mod laws;
 mod life;
 mod load;
+mod metrics;
 mod pages;
 mod pair;
 mod pitfalls;

@@ -93,7 +93,7 @@ impl Pages {
 }
 
 /// Pages, and whether nobody, an agent, a supervisor and an administrator get them.
-const PAGES: [(&str, [u16; 4]); 17] = [
+const PAGES: [(&str, [u16; 4]); 18] = [
     ("/login", [200, 303, 303, 303]),
     ("/desk", [303, 200, 200, 403]),
     ("/desk/panel", [303, 200, 200, 403]),
@@ -107,6 +107,7 @@ const PAGES: [(&str, [u16; 4]); 17] = [
     ("/queues/{q}/state", [303, 403, 200, 403]),
     ("/mailboxes", [303, 403, 403, 200]),
     ("/mailboxes/table", [303, 403, 403, 200]),
+    ("/integrations", [303, 403, 403, 200]),
     ("/ledger", [303, 403, 403, 200]),
     ("/trace", [303, 403, 403, 200]),
     ("/trace/{m}", [303, 403, 403, 200]),
@@ -132,9 +133,10 @@ async fn each_role_gets_its_pages_in_both_languages_and_no_others() -> anyhow::R
                 assert!(!text.contains("onclick"), "{pattern}: a mail's handler stands in a page");
                 // A text that is missing shows its key, one without its variable a brace.
                 let visible: String = text.split('>').filter_map(|part| part.split('<').next()).collect();
-                for key in
-                    ["nav-", "failure-", "status-", "step-", "reason-", "column-", "message-", "{$", "{ $"]
-                {
+                for key in [
+                    "nav-", "failure-", "status-", "step-", "reason-", "column-", "message-", "check-",
+                    "doctor-", "cause-", "verdict-", "{$", "{ $",
+                ] {
                     assert!(!visible.contains(key), "{pattern} in {language}: {key} is shown");
                 }
             }
@@ -285,4 +287,27 @@ async fn the_ledger_says_how_much_needs_attention_and_leads_to_all_of_it() -> an
         assert_eq!(times(&all_held, "data-item"), HELD as usize);
     }
     Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_administrator_examines_an_integration_and_reads_each_finding() -> anyhow::Result<()> {
+    let pages = Pages::open().await?;
+    let all = postroom_store::integrations::list(pages.world.engine().store()).await?;
+    let path = format!("/integrations/{}/examine", all[0].id);
+    for (language, expected) in [("en", "Microsoft reaches us"), ("ja", "Microsoftからの到達")] {
+        let headers = [("cookie", pages.cookies[3].as_str()), ("accept-language", language)];
+        let answer = pages.ask(Method::POST, &path, &headers).await?;
+        assert_eq!(answer.status(), 200);
+        let text = String::from_utf8(answer.body().to_vec())?;
+        assert!(text.contains(expected) && text.contains("New-ServicePrincipal"), "{text}");
+        assert!(text.trim_end().ends_with("</html>") && !text.contains("class=\"no\""), "{text}");
+        for key in ["check-", "doctor-", "cause-", "verdict-"] {
+            assert!(!text.contains(key), "{key} is shown");
+        }
+    }
+    for cookie in &pages.cookies[1..3] {
+        let answer = pages.ask(Method::POST, &path, &[("cookie", cookie.as_str())]).await?;
+        assert_eq!(answer.status(), 403);
+    }
+    pages.world.end().await
 }
