@@ -12,7 +12,7 @@ pub mod status;
 pub mod trace;
 pub mod user;
 
-use postroom_engine::{Cpu, Engine};
+use postroom_engine::Engine;
 use postroom_store::Store;
 
 use crate::{config::Config, effects, system};
@@ -27,5 +27,5 @@ async fn open_engine(config: &Config) -> anyhow::Result<Engine> {
     let store = open(config).await?;
     let transport = system::transport(config)?;
     let url = config.server.public_url.clone();
-    Ok(system::engine(store, transport, effects::system_clock(), Cpu::Pool, url).0)
+    Ok(system::engine(store, system::Around::network(transport, url)).0)
 }

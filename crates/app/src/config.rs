@@ -26,8 +26,26 @@ pub struct Config {
     pub graph: Graph,
     /// Who may read the metrics.
     pub metrics: Metrics,
+    /// Who is told when an administrator is needed.
+    pub alerts: Alerts,
     /// What is logged.
     pub log: Log,
+}
+
+/// `[alerts]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alerts {
+    /// Where each alert is posted to as JSON; a secret, as such addresses let anybody write.
+    pub webhook: Option<SecretString>,
+    /// The language of their text: en or ja.
+    pub language: String,
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        Self { webhook: None, language: "en".into() }
+    }
 }
 
 /// `[metrics]`
@@ -197,6 +215,9 @@ const VALUES: &[(&str, &str)] = &[
     ("store", "max_connections"),
     ("keys", "file"),
     ("graph", "ca_file"),
+    ("metrics", "listen"),
+    ("alerts", "webhook"),
+    ("alerts", "language"),
     ("log", "format"),
     ("log", "filter"),
 ];

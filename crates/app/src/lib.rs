@@ -3,6 +3,7 @@
 //!
 //! The only place where clock, randomness and environment are read.
 
+pub mod alerts;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -16,7 +16,8 @@ use axum::{
     middleware::map_request,
     serve::IncomingStream,
 };
-use postroom_engine::Tasks;
+use postroom_engine::{Tasks, watch::CertificateEnds};
+use postroom_model::Timestamp;
 use postroom_web::Peer;
 use rustls::{
     ServerConfig,
@@ -115,6 +116,7 @@ async fn name_peer(ConnectInfo(Socket(address)): ConnectInfo<Socket>, mut reques
 #[derive(Debug, Clone)]
 pub struct Tls {
     config: Arc<ServerConfig>,
+    certificate: Arc<Reloading>,
 }
 
 impl Tls {
@@ -133,9 +135,22 @@ impl Tls {
             }),
             files,
         };
-        let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::new(resolver));
+        let certificate = Arc::new(resolver);
+        let mut config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&certificate) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), certificate })
+    }
+
+    /// Tells when the certificate ends that is shown at present.
+    pub fn ends(&self) -> CertificateEnds {
+        let certificate = Arc::clone(&self.certificate);
+        Arc::new(move || {
+            let held = certificate.state.read().unwrap_or_else(PoisonError::into_inner).key.clone();
+            let (_, parsed) = x509_parser::parse_x509_certificate(held.cert.first()?).ok()?;
+            Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()
+        })
     }
 }
 

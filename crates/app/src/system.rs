@@ -8,7 +8,10 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use postroom_engine::{Cpu, Engine, Parts, Tasks};
+use postroom_engine::{
+    Cpu, Engine, Parts, Tasks,
+    watch::{CertificateEnds, TellAlert},
+};
 use postroom_graph::Transport;
 use postroom_model::{Clock, Entropy, NodeId};
 use postroom_store::{
@@ -116,14 +119,33 @@ pub fn transport(config: &Config) -> anyhow::Result<Transport> {
     Transport::network(ca.as_deref()).context("the network can't be used")
 }
 
+/// What is around an engine.
+pub struct Around {
+    /// How Microsoft is reached.
+    pub transport: Transport,
+    /// Time.
+    pub clock: Clock,
+    /// Where CPU work goes.
+    pub cpu: Cpu,
+    /// The address under which Microsoft reaches us.
+    pub public_url: Url,
+    /// When the certificate of that address ends.
+    pub certificate_ends: Option<CertificateEnds>,
+    /// How alerts leave this system.
+    pub tell_alert: Option<TellAlert>,
+}
+
+impl Around {
+    /// On the network, by the system's clock, without certificate and alerts.
+    pub fn network(transport: Transport, public_url: Url) -> Self {
+        let clock = effects::system_clock();
+        Self { transport, clock, cpu: Cpu::Pool, public_url, certificate_ends: None, tell_alert: None }
+    }
+}
+
 /// Puts an engine on an opened store.
-pub fn engine(
-    store: Store,
-    transport: Transport,
-    clock: Clock,
-    cpu: Cpu,
-    public_url: Url,
-) -> (Engine, Tasks) {
+pub fn engine(store: Store, around: Around) -> (Engine, Tasks) {
+    let Around { transport, clock, cpu, public_url, certificate_ends, tell_alert } = around;
     let tasks = Tasks::new(cpu);
     let entropy = store.entropy.clone();
     let node = NodeId::from_uuid(entropy.uuid(clock.now()));
@@ -136,6 +158,8 @@ pub fn engine(
         tasks: tasks.clone(),
         node,
         public_url,
+        certificate_ends,
+        tell_alert,
     });
     (engine, tasks)
 }

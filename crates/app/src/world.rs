@@ -14,9 +14,9 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use postroom_engine::{Cpu, Engine, Tasks};
+use postroom_engine::{Cpu, Engine, Tasks, watch::TellAlert};
 use postroom_graph::Transport;
-use postroom_model::{Clock, Entropy, Timestamp};
+use postroom_model::{Clock, Entropy, Timestamp, alerts::Alert};
 use postroom_sim::{MailboxConfig, Outgoing, Simulator};
 use postroom_store::{
     Db, DbConfig, MIGRATIONS, SqliteMode, Store, blobs::Blobs, db::FaultHook, folders, jobs, leases,
@@ -93,8 +93,23 @@ pub struct World {
     parts: Parts,
 }
 
+/// The alerts that were told.
+#[derive(Clone, Default)]
+struct Alerted(Arc<Mutex<Vec<Alert>>>);
+
+impl Alerted {
+    fn teller(&self) -> TellAlert {
+        let told = Arc::clone(&self.0);
+        Arc::new(move |alert| {
+            told.lock().unwrap_or_else(PoisonError::into_inner).push(alert);
+            Box::pin(async { Ok(()) })
+        })
+    }
+}
+
 /// What survives a kill.
 struct Parts {
+    alerted: Alerted,
     _folder: TempDir,
     db: DbConfig,
     blobs: Blobs,
@@ -133,7 +148,8 @@ impl World {
         };
         let entropy = effects::seeded_entropy(plan.seed);
         let keys = Keys::generate(&entropy);
-        let parts = Parts { _folder: folder, db, blobs: Blobs::memory(), keys, clock, entropy, cpu };
+        let alerted = Alerted::default();
+        let parts = Parts { alerted, _folder: folder, db, blobs: Blobs::memory(), keys, clock, entropy, cpu };
 
         let door = Door::default();
         let simulator = tenant(&plan.mailboxes, plan.seed, &parts.clock, &door);
@@ -156,6 +172,11 @@ impl World {
     /// The tables, until the next kill.
     pub fn db(&self) -> &Db {
         &self.system.engine.store().db
+    }
+
+    /// The alerts that were told, in order.
+    pub fn alerted(&self) -> Vec<Alert> {
+        self.parts.alerted.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The present moment of this world.
@@ -327,7 +348,17 @@ impl Parts {
                 Ok(answer.map(|body| postroom_graph::Body::stream(body.into_data_stream())))
             }
         });
-        let (engine, tasks) = system::engine(store, transport, self.clock.clone(), self.cpu, url.clone());
+        let (engine, tasks) = system::engine(
+            store,
+            system::Around {
+                transport,
+                clock: self.clock.clone(),
+                cpu: self.cpu,
+                public_url: url.clone(),
+                certificate_ends: None,
+                tell_alert: Some(self.alerted.teller()),
+            },
+        );
         let router = postroom_web::router(Web {
             engine: engine.clone(),
             public_url: url,

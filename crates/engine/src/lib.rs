@@ -31,13 +31,14 @@ mod subscribe;
 mod supervise;
 mod sync;
 mod tasks;
+pub mod watch;
 pub mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use postroom_graph::{ReadFile, Transport};
-use postroom_model::{Clock, Entropy, IntegrationId, MailboxId, NodeId, Timestamp};
+use postroom_model::{Clock, Entropy, IntegrationId, MailboxId, NodeId, Timestamp, alerts::Alert};
 use postroom_store::{Store, feed::Change};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{Notify, Semaphore, broadcast};
@@ -66,6 +67,10 @@ pub struct Parts {
     pub node: NodeId,
     /// The address under which Microsoft reaches us, without a path.
     pub public_url: Url,
+    /// When the certificate of that address ends, if this process holds it.
+    pub certificate_ends: Option<watch::CertificateEnds>,
+    /// How an alert leaves this system; without it the log and the pages tell alone.
+    pub tell_alert: Option<watch::TellAlert>,
 }
 
 /// The engine. Cheap to clone.
@@ -83,6 +88,8 @@ struct Inner {
     /// A notification came to an address without subscription.
     stranger_heard: Notify,
     changes: broadcast::Sender<Change>,
+    /// What needs an administrator, as it was last looked.
+    alerts: Mutex<Vec<Alert>>,
     /// From a mail's arrival to its queue.
     arrival_to_queue: Histogram,
     /// The room for mails in the clear, in MiB.
@@ -115,6 +122,7 @@ impl Engine {
             paused: Mutex::default(),
             stranger_heard: Notify::new(),
             changes: broadcast::channel(CHANGES_KEPT).0,
+            alerts: Mutex::default(),
             arrival_to_queue: Histogram::new(figures::BOUNDS),
             reading: Semaphore::new(reading::ROOM as usize),
             leased_until,

@@ -81,6 +81,7 @@ impl Engine {
             async move { engine.run_lane(Lane::Work, end).await }
         });
         self.keep("listen", |engine| async move { engine.run_listen().await });
+        self.keep("watch", |engine| async move { engine.run_watch().await });
         self.keep("supervise", |engine| async move { engine.run_supervise().await });
         Ok(())
     }

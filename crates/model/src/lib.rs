@@ -5,6 +5,7 @@
 
 pub mod acd;
 pub mod address;
+pub mod alerts;
 pub mod conversation;
 pub mod credential;
 pub mod doctor;

@@ -8,6 +8,7 @@
 //!
 //! Knows nothing of HTTP or Microsoft Graph.
 
+pub mod alerts;
 pub mod blobs;
 pub mod content;
 pub mod conversations;
@@ -53,6 +54,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 4, name: "rebuilt", sql: include_str!("../migrations/0004_rebuilt.sql") },
     Migration { number: 5, name: "credentials", sql: include_str!("../migrations/0005_credentials.sql") },
     Migration { number: 6, name: "figures", sql: include_str!("../migrations/0006_figures.sql") },
+    Migration { number: 7, name: "alerts", sql: include_str!("../migrations/0007_alerts.sql") },
 ];
 
 /// The channel on which PostgreSQL tells other nodes what changed.

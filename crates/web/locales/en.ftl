@@ -299,6 +299,15 @@ doctor-broken-off = The examination was broken off: the store does not answer, o
 doctor-scoping = Limit the application to exactly these mailboxes (Exchange Online PowerShell)
 doctor-scoping-after = Then remove Mail.ReadWrite and Mail.Send under API permissions: what is granted there holds for every mailbox. Changes act after 30 minutes to 2 hours. No address of this server needs to be added in Azure; Microsoft only has to reach the public URL.
 
+# What an administrator must hear of.
+alert-credential_ends = The credential { $about } ends on { $at }: fewer than { $days } days are left. Add the new one first (postroom integration add-credential); the old one keeps working.
+alert-credential_ended = The credential { $about } ended on { $at }. Add a new one: postroom integration add-credential. Mails wait in their mailboxes meanwhile, none is lost.
+alert-certificate_ends = The TLS certificate of the public address ends on { $at }: fewer than { $days } days are left. Replace the files of [server] tls_cert and tls_key; no restart is needed.
+alert-certificate_ended = The TLS certificate of the public address ended on { $at }: Microsoft announces nothing any more. Replace the files of [server] tls_cert and tls_key.
+alert-subscription_ends = The subscription of { $about } ends on { $at } and was not renewed. Run postroom doctor; mails come by asking each minute meanwhile.
+alert-mailbox_failing = { $about } can't be read since { $at }. Run postroom doctor for the cause; its mails wait in the mailbox, none is lost.
+alert-mailbox_silent = { $about } was last looked at on { $at }. Run postroom status, then postroom doctor.
+
 # The doctor: what it asks, what came of it, why, and what to do.
 check-token_endpoint = Token endpoint
 check-entra_reached = Entra ID answers

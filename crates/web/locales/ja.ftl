@@ -286,6 +286,15 @@ doctor-broken-off = 診断が中断されました。ストアが応答しない
 doctor-scoping = アプリをこれらのメールボックスだけに限定する（Exchange Online PowerShell）
 doctor-scoping-after = その後、［APIのアクセス許可］から Mail.ReadWrite と Mail.Send を削除してください。そこで与えた許可はすべてのメールボックスに及びます。反映には30分～2時間かかります。Azureにこのサーバーのアドレスを登録する必要はなく、Microsoftから公開URLに到達できれば十分です。
 
+# 管理者への知らせ。
+alert-credential_ends = 資格情報 { $about } は { $at } に期限が切れます（残り{ $days }日以内）。先に新しいものを追加してください（postroom integration add-credential）。古いものはそのまま使えます。
+alert-credential_ended = 資格情報 { $about } は { $at } に期限が切れました。新しいものを追加してください： postroom integration add-credential。その間、メールはメールボックスで待っており、失われません。
+alert-certificate_ends = 公開アドレスのTLS証明書は { $at } に期限が切れます（残り{ $days }日以内）。［server］の tls_cert と tls_key のファイルを置き換えてください。再起動は不要です。
+alert-certificate_ended = 公開アドレスのTLS証明書は { $at } に期限が切れ、Microsoftからの通知が届きません。［server］の tls_cert と tls_key のファイルを置き換えてください。
+alert-subscription_ends = { $about } のサブスクリプションは { $at } に終わりますが、更新されていません。postroom doctor を実行してください。その間もメールは毎分の問い合わせで取得されます。
+alert-mailbox_failing = { $about } は { $at } から読み取れません。postroom doctor で原因を確認してください。メールはメールボックスで待っており、失われません。
+alert-mailbox_silent = { $about } は { $at } 以降確認されていません。postroom status と postroom doctor を実行してください。
+
 # ドクター：確認する項目、結果、原因、対処。
 check-token_endpoint = トークンエンドポイント
 check-entra_reached = Entra IDの応答

@@ -1,11 +1,11 @@
 //! The doctor's findings in words, for the command and the page.
 
-use postroom_model::doctor::Finding;
+use postroom_model::{alerts::Alert, doctor::Finding};
 
-use crate::texts::{Catalogue, Locale};
+use crate::texts::{Catalogue, Locale, Texts};
 
 /// A language and its words for findings.
-pub struct Words(crate::texts::Texts);
+pub struct Words(Texts);
 
 /// A finding in words.
 pub struct Told {
@@ -25,6 +25,11 @@ impl Words {
         Locale::find(language).map(|locale| Self(Catalogue::load().of(locale)))
     }
 
+    /// An alert in words: what it is, and what to do.
+    pub fn tell_alert(&self, alert: &Alert) -> String {
+        alert_text(&self.0, alert)
+    }
+
     /// A finding in words.
     pub fn tell(&self, finding: &Finding) -> Told {
         let say = |key: String| self.0.say(&key);
@@ -35,6 +40,14 @@ impl Words {
             remedy: finding.cause.map(|cause| say(format!("cause-{cause}-do"))),
         }
     }
+}
+
+/// An alert in words: what it is, and what to do.
+pub(crate) fn alert_text(texts: &Texts, alert: &Alert) -> String {
+    let at = alert.at.map(|at| at.strftime("%Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default();
+    let days = alert.days.unwrap_or_default();
+    let about: &dyn std::fmt::Display = &alert.about;
+    texts.tell(&format!("alert-{}", alert.kind), &[("about", about), ("at", &at), ("days", &days)])
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::response::Html;
-use postroom_model::{Timestamp, user::Role};
+use postroom_model::{Timestamp, alerts::Alert, user::Role};
 use postroom_store::users::User;
 
 use crate::{
-    assets,
+    assets, doctor,
     failure::Failure,
     site::Site,
     texts::{Locale, Texts},
@@ -27,6 +27,8 @@ pub(crate) struct Page {
     pub(crate) now: Timestamp,
     /// Where the page hears of changes, if it does.
     pub(crate) live: Option<String>,
+    /// What needs an administrator, if one looks.
+    alerts: Vec<Alert>,
 }
 
 /// A link of the navigation.
@@ -56,6 +58,10 @@ impl Page {
             path: visitor.path.clone(),
             now: site.engine.clock().now(),
             live: None,
+            alerts: match &visitor.user {
+                Some(user) if user.roles.contains(&Role::Admin) => site.engine.alerts(),
+                _ => Vec::new(),
+            },
         }
     }
 
@@ -84,6 +90,11 @@ impl Page {
     /// What a word of the model means for the reader: `{kind}-{word}-advice`.
     pub(crate) fn advice(&self, kind: &str, word: impl Display) -> String {
         self.texts.say(&format!("{kind}-{word}-advice"))
+    }
+
+    /// What needs an administrator, in words; nothing for others.
+    pub(crate) fn alerts(&self) -> Vec<String> {
+        self.alerts.iter().map(|alert| doctor::alert_text(&self.texts, alert)).collect()
     }
 
     /// What to do about a cause that the doctor found.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use postroom_engine::{Cpu, Engine};
+use postroom_engine::Engine;
 use postroom_graph::Transport;
 use postroom_sim::{MailboxConfig, Simulator};
 use postroom_store::{folders, jobs, mailboxes};
@@ -91,7 +91,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
 
     let store = system::open_store(&config, &effects::system_entropy()).await?;
     let transport = Transport::network(None)?;
-    let (engine, tasks) = system::engine(store, transport, effects::system_clock(), Cpu::Pool, url.clone());
+    let (engine, tasks) = system::engine(store, system::Around::network(transport, url.clone()));
     let served = sim::Served::start(&tasks, sim::Terms::local(), |config| {
         config.allow_http_loopback = true;
         config.mailboxes =

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use postroom_engine::Cpu;
 use postroom_web::Web;
 
 use crate::{
@@ -26,7 +25,12 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let listener = server::bind(config.server.listen).await?;
     let store = system::open_store(&config, &effects::system_entropy()).await?;
     let url = config.server.public_url.clone();
-    let (engine, tasks) = system::engine(store, transport, effects::system_clock(), Cpu::Pool, url.clone());
+    let around = system::Around {
+        certificate_ends: tls.as_ref().map(Tls::ends),
+        tell_alert: crate::alerts::webhook(&config.alerts)?,
+        ..system::Around::network(transport, url.clone())
+    };
+    let (engine, tasks) = system::engine(store, around);
 
     let ended = server::ended();
     let router = postroom_web::router(Web {

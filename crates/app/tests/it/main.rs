@@ -1,5 +1,6 @@
 //! The whole system, in one process or as real processes, against the simulator.
 
+mod alerts;
 mod browser;
 mod credentials;
 mod desk;

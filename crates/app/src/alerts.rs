@@ -1,0 +1,41 @@
+//! How alerts leave the system: posted as JSON to the address that the operator names.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use postroom_engine::watch::TellAlert;
+use postroom_web::doctor::Words;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+
+use crate::config::Alerts;
+
+/// How long whoever is told may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Posts alerts to the webhook of the configuration; nothing if it names none.
+///
+/// # Errors
+/// When address or language can't be used.
+pub fn webhook(config: &Alerts) -> anyhow::Result<Option<TellAlert>> {
+    let words = Words::find(&config.language)
+        .with_context(|| format!("[alerts] language \"{}\" is not known; write en or ja", config.language))?;
+    let Some(webhook) = &config.webhook else { return Ok(None) };
+    let url: url::Url = webhook.expose_secret().parse().context("[alerts] webhook is not an address")?;
+    let client = reqwest::Client::builder().timeout(PATIENCE).build().context("[alerts] can't be posted")?;
+    let (url, words) = (SecretString::from(url.as_str()), Arc::new(words));
+    Ok(Some(Arc::new(move |alert| {
+        let text = words.tell_alert(&alert);
+        let body = json!({ "product": "postroom", "text": text, "alert": alert });
+        let asked = client.post(url.expose_secret()).json(&body).send();
+        Box::pin(async move {
+            // The address is a secret, so no error keeps it.
+            let answer = asked.await.map_err(|error| error.without_url().to_string())?;
+            match answer.status() {
+                status if status.is_success() => Ok(()),
+                status => Err(format!("the webhook answered {}", status.as_u16())),
+            }
+        })
+    })))
+}
