@@ -50,6 +50,8 @@ pub struct MailboxFigures {
     pub last_mail_at: Option<Timestamp>,
     /// When its subscription ends.
     pub subscription_expires_at: Option<Timestamp>,
+    /// Mails that were there before it was connected, and are left alone.
+    pub older: i64,
     /// Jobs that are open in its lane: its backlog.
     pub open_jobs: i64,
     /// Mails of the last 24 hours.
@@ -92,6 +94,7 @@ impl Engine {
                 last_delta_at: own.iter().filter_map(|folder| folder.last_delta_at).max(),
                 last_mail_at,
                 subscription_expires_at: ends.filter_map(|subscription| subscription.expires_at).max(),
+                older: own.iter().map(|folder| folder.older_count).sum(),
                 open_jobs: open
                     .get(&jobs::Lane::Mailbox(mailbox.id).to_string())
                     .copied()

@@ -3,6 +3,7 @@
 //!
 //! Rule kept: exit code 0 only if nothing is wrong and nothing that could be seen was left unseen.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -15,6 +16,13 @@ use postroom_store::{
 use postroom_web::doctor::Words;
 
 use crate::{config::Config, effects};
+
+/// Prints a line. Whoever closes the pipe does not end the examination, which has something to remove.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _closed_pipe = writeln!(io::stdout(), $($text)*);
+    }};
+}
 
 /// What to examine.
 #[derive(Debug, clap::Args)]
@@ -63,7 +71,7 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<ExitCode> {
     let mut is_well = true;
     for integration in &chosen {
         if !options.json {
-            println!("{}", integration.name);
+            say!("{}", integration.name);
         }
         let mut shown = None;
         let known = engine
@@ -95,7 +103,7 @@ fn print_json(integration: &Integration, finding: &Finding) {
     match serde_json::to_value(finding) {
         Ok(mut line) => {
             line["integration"] = integration.name.as_str().into();
-            println!("{line}");
+            say!("{line}");
         }
         Err(error) => tracing::error!(error = %error, "A finding can't be written as JSON"),
     }
@@ -104,7 +112,7 @@ fn print_json(integration: &Integration, finding: &Finding) {
 fn print_text(words: &Words, shown: &mut Option<String>, finding: &Finding) {
     if finding.mailbox != *shown {
         if let Some(mailbox) = &finding.mailbox {
-            println!("  {mailbox}");
+            say!("  {mailbox}");
         }
         shown.clone_from(&finding.mailbox);
     }
@@ -112,10 +120,10 @@ fn print_text(words: &Words, shown: &mut Option<String>, finding: &Finding) {
     let more: Vec<&str> =
         [&finding.about, &finding.detail].into_iter().flatten().map(String::as_str).collect();
     let more = if more.is_empty() { String::new() } else { format!("  ({})", more.join(", ")) };
-    println!("    [{}] {}{more}", told.verdict, told.check);
+    say!("    [{}] {}{more}", told.verdict, told.check);
     for (mark, text) in [("", &told.meaning), ("→ ", &told.remedy), ("« ", &finding.answer)] {
         if let Some(text) = text {
-            println!("          {mark}{text}");
+            say!("          {mark}{text}");
         }
     }
 }
@@ -128,11 +136,11 @@ fn print_scoping(integration: &Integration, known: &Known, mailboxes: &[Mailbox]
         .filter(|mailbox| mailbox.integration == integration.id)
         .map(|mailbox| mailbox.address.clone())
         .collect();
-    println!("\n  # To limit the application to exactly these mailboxes, in Exchange Online PowerShell:");
+    say!("\n  # To limit the application to exactly these mailboxes, in Exchange Online PowerShell:");
     for line in scoping_commands(&integration.client_id, object_id, &own) {
-        println!("  {line}");
+        say!("  {line}");
     }
-    println!(
+    say!(
         "  # Then remove Mail.ReadWrite and Mail.Send under API permissions: what is granted there holds for every\n  \
          # mailbox. Changes act after 30 minutes to 2 hours. No address of this server needs to be added in Azure;\n  \
          # Microsoft only has to reach the public URL."
