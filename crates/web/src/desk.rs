@@ -8,6 +8,7 @@ use askama::Template;
 use axum::{
     Form,
     extract::{Query, State},
+    http::StatusCode,
     response::{Html, IntoResponse as _, Response},
 };
 use postroom_engine::desk::DeskError;
@@ -95,7 +96,7 @@ struct DeskPage {
 }
 
 #[derive(Template)]
-#[template(path = "panel.html")]
+#[template(path = "panel_content.html")]
 struct PanelFragment {
     page: Page,
     panel: Panel,
@@ -141,7 +142,6 @@ pub(crate) async fn panel(
 #[derive(Deserialize)]
 pub(crate) struct Switch {
     status: RoutingStatus,
-    open: Option<ConversationId>,
 }
 
 /// `POST /desk/status`
@@ -158,7 +158,8 @@ pub(crate) async fn set_status(
     if !person.visitor.is_htmx {
         return Ok(see_other("/desk"));
     }
-    Ok(fragment(&site, &person, switch.open).await?.into_response())
+    // The panel fetches itself, in its turn: this answer could overtake what happened meanwhile.
+    Ok((StatusCode::NO_CONTENT, [("hx-trigger", "panel")]).into_response())
 }
 
 async fn fragment(

@@ -95,7 +95,7 @@ async fn main() -> anyhow::Result<()> {
                 if options.wants_row(mailboxes, latency_ms) {
                     let row = burst::measure(ground, mailboxes, latency_ms).await?;
                     println!("{}", row.line());
-                    add(&mut rows, "burst", json!(row));
+                    add(&mut rows, "rows", json!(row));
                 }
             }
         }
