@@ -24,6 +24,7 @@ mod process;
 mod reading;
 mod rebuild;
 mod runner;
+pub mod seek;
 mod send;
 pub mod sessions;
 mod strangers;

@@ -12,11 +12,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    call::{Call, encoded},
+    call::{Call, encoded, quoted},
     client::{Graph, parsed},
     errors::{Failure, GraphError},
     lane::Priority,
-    mailbox::Mailbox,
+    mailbox::{Mailbox, time},
     requests::Operation,
     token::TokenError,
 };
@@ -79,6 +79,43 @@ impl MadeProbe {
     }
 }
 
+/// What a mail is looked for by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sought<'a> {
+    /// Its Message-ID, without brackets.
+    MessageId(&'a str),
+    /// Who wrote it.
+    Sender(&'a str),
+    /// A part of its subject.
+    Subject(&'a str),
+}
+
+/// A mail that lies in a mailbox, in whatever folder.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FoundMail {
+    /// The immutable id.
+    pub id: String,
+    /// When the mailbox received it.
+    #[serde(default, rename = "receivedDateTime", deserialize_with = "time")]
+    pub received_at: Option<Timestamp>,
+    /// Whether it is a draft.
+    #[serde(default)]
+    pub is_draft: bool,
+    /// Whether it is marked read.
+    #[serde(default)]
+    pub is_read: bool,
+    /// The folder it lies in.
+    pub parent_folder_id: Option<String>,
+    /// The subject.
+    pub subject: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    value: Vec<FoundMail>,
+}
+
 #[derive(Deserialize)]
 struct Page {
     value: Vec<Named>,
@@ -122,6 +159,23 @@ impl Mailbox {
         let Some(first) = page.value.first() else { return Ok(()) };
         let target = self.at(&format!("/messages/{}?$select=id,body", encoded(&first.id)));
         self.call(Priority::Delta, Call::get(Operation::MessageContent, target)).await.map(drop)
+    }
+
+    /// The mails of the whole mailbox that fit, ten at most.
+    ///
+    /// # Errors
+    /// See [`GraphErrorKind`](crate::GraphErrorKind).
+    pub async fn find_mails(&self, sought: Sought<'_>) -> Result<Vec<FoundMail>, GraphError> {
+        let filter = match sought {
+            Sought::MessageId(id) => format!("internetMessageId eq {}", quoted(&format!("<{id}>"))),
+            Sought::Sender(address) => format!("from/emailAddress/address eq {}", quoted(address)),
+            Sought::Subject(text) => format!("contains(subject,{})", quoted(text)),
+        };
+        let select = "id,receivedDateTime,isDraft,isRead,parentFolderId,subject";
+        let target = self.at(&format!("/messages?$select={select}&$top=10&$filter={}", encoded(&filter)));
+        let body = self.call(Priority::Delta, Call::get(Operation::FindMails, target)).await?;
+        let found: Found = parsed(Operation::FindMails, &body)?;
+        Ok(found.value)
     }
 
     /// What the mailbox says of itself. Needs `MailboxSettings.Read`.

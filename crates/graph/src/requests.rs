@@ -67,6 +67,8 @@ operations! {
     SendDraft = "send_draft",
     /// A message looked for by our marker.
     FindMarked = "find_marked",
+    /// Mails looked for by an administrator.
+    FindMails = "find_mails",
     /// The kind of a mailbox.
     MailboxSettings = "mailbox_settings",
     /// A message removed.

@@ -160,6 +160,53 @@ words! {
     }
 }
 
+words! {
+    /// Why a mail that lies in a mailbox is not in the ledger.
+    pub enum NotTaken {
+        /// Somebody paused its mailbox.
+        Paused = "paused",
+        /// It is a draft.
+        Draft = "draft",
+        /// It lies in a folder that is not watched.
+        OtherFolder = "other_folder",
+        /// It arrived before the time from which mails are taken.
+        Older = "older",
+        /// The mailbox can't be read at present.
+        Failing = "failing",
+        /// Nothing is in its way: the next look finds it.
+        OnItsWay = "on_its_way",
+    }
+}
+
+/// What is known of a mail that is not in the ledger, and of its mailbox.
+#[derive(Debug, Clone, Copy)]
+pub struct Untaken {
+    /// Somebody paused the mailbox.
+    pub is_paused: bool,
+    /// The mailbox can't be read.
+    pub is_failing: bool,
+    /// It is a draft.
+    pub is_draft: bool,
+    /// Its folder is watched.
+    pub is_watched: bool,
+    /// It arrived before the time from which mails are taken.
+    pub is_older: bool,
+}
+
+impl Untaken {
+    /// The reason that holds first: the others would hold still if it were gone.
+    pub fn why(self) -> NotTaken {
+        match self {
+            Self { is_draft: true, .. } => NotTaken::Draft,
+            Self { is_watched: false, .. } => NotTaken::OtherFolder,
+            Self { is_older: true, .. } => NotTaken::Older,
+            Self { is_paused: true, .. } => NotTaken::Paused,
+            Self { is_failing: true, .. } => NotTaken::Failing,
+            _ => NotTaken::OnItsWay,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,12 +8,15 @@ use axum::{
     extract::{Path, Query, State},
     response::{Html, IntoResponse as _, Response},
 };
-use postroom_engine::explain::Story;
+use postroom_engine::{explain::Story, seek::Seen};
 use postroom_model::{
     Timestamp,
     ledger::{MessageState, Step},
 };
-use postroom_store::{queues, users};
+use postroom_store::{
+    mailboxes::{self, Mailbox},
+    queues, users,
+};
 use serde::Deserialize;
 
 use crate::{
@@ -58,12 +61,20 @@ struct TracePage {
 struct SearchPage {
     page: Page,
     asked: Option<String>,
+    /// The mailbox that is asked, of all if there are few.
+    chosen: String,
+    mailboxes: Vec<String>,
+    is_asked: bool,
+    seen: Seen,
 }
 
-/// What is looked for.
+/// What is looked for, and whether the mailboxes are asked too.
 #[derive(Deserialize)]
 pub(crate) struct Ask {
     id: Option<String>,
+    #[serde(default)]
+    mailbox: String,
+    ask: Option<String>,
 }
 
 /// `GET /trace`
@@ -73,15 +84,28 @@ pub(crate) async fn search(
     Query(ask): Query<Ask>,
 ) -> Result<Response, Failure> {
     let asked = ask.id.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
+    let is_asked = ask.ask.is_some();
     if let Some(id) = &asked
+        && !is_asked
         && site.engine.explain(id).await?.is_some()
     {
         let id = id.trim_start_matches('<').trim_end_matches('>');
         let encoded: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
         return Ok(see_other(&format!("/trace/{}", encoded.replace('+', "%20"))));
     }
+    let all = mailboxes::list(&site.engine.store().db).await?;
+    let addresses = all.iter().map(|mailbox| mailbox.address.clone()).collect();
+    let to_ask: Vec<Mailbox> = all
+        .into_iter()
+        .filter(|mailbox| is_asked && (ask.mailbox.is_empty() || mailbox.address == ask.mailbox))
+        .collect();
+    let seen = match &asked {
+        Some(text) => site.engine.seek(text, &to_ask).await?,
+        None => Seen::default(),
+    };
     let page = Page::new(&site, &person.visitor, "nav-trace");
-    Ok(render(&SearchPage { page, asked })?.into_response())
+    let chosen = ask.mailbox;
+    Ok(render(&SearchPage { page, asked, chosen, mailboxes: addresses, is_asked, seen })?.into_response())
 }
 
 /// `GET /trace/{id}`

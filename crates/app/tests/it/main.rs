@@ -18,5 +18,6 @@ mod pair;
 mod pitfalls;
 mod real_mail;
 mod rebuilt;
+mod seek;
 mod sign_in;
 mod take_in;
