@@ -11,7 +11,7 @@ use postroom_graph::{
     ProofError, TokenError, TokenFacts,
 };
 use postroom_model::{
-    MailboxId, Timestamp,
+    EmailAddress, MailboxId, Timestamp,
     credential::CredentialKind,
     doctor::{Cause, Check, Finding, cause_of_aadsts, endpoint_fault, is_guid},
 };
@@ -49,7 +49,7 @@ const LOGINS: [Cloud; 4] = [Cloud::Global, Cloud::UsGov, Cloud::Dod, Cloud::Chin
 pub struct Options {
     /// Only these mailboxes; all of the integration's if empty.
     pub only: Vec<String>,
-    /// Mailboxes that the application must not reach.
+    /// Mailboxes that the application must not reach, beside those that the organisation file names.
     pub scope_probe: Vec<String>,
 }
 
@@ -81,7 +81,8 @@ impl Engine {
         let Some(graph) = self.examine_integration(integration, tell).await? else {
             return Ok(Known::default());
         };
-        for address in &options.scope_probe {
+        let named = integration.scope_probe.iter().map(EmailAddress::as_str);
+        for address in named.chain(options.scope_probe.iter().map(String::as_str)) {
             tell(scope(&graph.client, address).await);
         }
         for mailbox in mailboxes {

@@ -162,6 +162,8 @@ pub struct Integration {
     pub graph_url: Option<String>,
     /// How much is asked of each mailbox.
     pub limits: Limits,
+    /// Mailboxes that the application must not reach.
+    pub scope_probe: Vec<EmailAddress>,
     /// What it signs in with, the preferred first.
     pub credentials: Vec<Credential>,
 }
@@ -280,7 +282,7 @@ items! {
     Skill by name: name;
     User by email: name, roles, skills, languages, capacity;
     Queue by name: alerting_timeout, members, wrap_up_codes;
-    Integration by name: kind, token_endpoint, client_id, cloud, graph_url, limits, credentials;
+    Integration by name: kind, token_endpoint, client_id, cloud, graph_url, limits, scope_probe, credentials;
     Domain by name: kind, integration;
     Mailbox by address: integration, folders, take_from, after_taking, opened;
     Route by address: queue, skills, language, priority, from_name;

@@ -1,6 +1,6 @@
 //! Integrations with their credentials, opened for those who connect with them.
 
-use postroom_model::{IntegrationId, organization::Limits};
+use postroom_model::{EmailAddress, IntegrationId, organization::Limits};
 
 use crate::{
     Stmt, Store, args,
@@ -24,6 +24,8 @@ pub struct Integration {
     pub graph_url: Option<String>,
     /// How much is asked of each mailbox.
     pub limits: Limits,
+    /// Mailboxes that the application must not reach.
+    pub scope_probe: Vec<EmailAddress>,
     /// What it signs in with, the preferred first.
     pub credentials: Vec<Credential>,
 }
@@ -34,8 +36,8 @@ pub struct Integration {
 /// When the engine can't be reached, or a credential does not open.
 pub async fn list(store: &Store) -> Result<Vec<Integration>, CredentialError> {
     let stmt = Stmt::new(
-        "SELECT id, name, token_endpoint, client_id, cloud, graph_url, concurrency, requests, upload_bytes \
-         FROM integrations ORDER BY position, id",
+        "SELECT id, name, token_endpoint, client_id, cloud, graph_url, concurrency, requests, upload_bytes, \
+         scope_probe FROM integrations ORDER BY position, id",
         args![],
     );
     let mut integrations = Vec::new();
@@ -54,6 +56,7 @@ pub async fn list(store: &Store) -> Result<Vec<Integration>, CredentialError> {
                 requests: c.next()?,
                 upload_bytes: u64::try_from(c.next::<i64>()?).unwrap_or_default(),
             },
+            scope_probe: c.next::<String>()?.lines().filter_map(|line| line.parse().ok()).collect(),
             credentials: credentials::list_of(store, id).await?,
         });
     }

@@ -164,6 +164,18 @@ fn check_integration(integration: &Integration, problems: &mut Problems) {
         once("folder", mailbox.folders.iter().flat_map(|list| &list.0), problems);
         check_after_taking(mailbox, problems);
     }
+    let closed = list(&integration.scope_probe);
+    once("address", closed, problems);
+    let connected = list(&integration.mailboxes).iter().filter_map(|mailbox| mailbox.address.as_ref());
+    for address in connected.filter(|own| closed.iter().any(|closed| closed.value.0 == own.value.0)) {
+        problems.add(
+            address.at,
+            format!(
+                "{} is connected here, so it can't be one that must be refused; take it out of scope_probe",
+                address.value.0.as_str()
+            ),
+        );
+    }
     let Some(endpoint) = &integration.token_endpoint else { return };
     let cloud = integration.cloud.as_ref().map_or(Cloud::Global, |cloud| cloud.value.0);
     let host = endpoint.value.0.host_str().unwrap_or_default();

@@ -72,6 +72,7 @@ fn integration(from: &document::Integration, proofs: &Proofs) -> Option<Integrat
         cloud: from.cloud.as_ref().map_or(Cloud::Global, |cloud| cloud.value.0).as_str().to_owned(),
         graph_url: from.graph_url.as_ref().map(|url| url.value.0.clone()),
         limits: limits(from.limits.as_ref()),
+        scope_probe: from.scope_probe.iter().flatten().map(|address| address.value.0.clone()).collect(),
         credentials: from
             .credentials
             .iter()

@@ -75,6 +75,8 @@ record! {
         graph_url: Located<GraphUrl>,
         /// How much is asked of each mailbox; Microsoft's own limits where it is left out.
         limits: Limits,
+        /// Mailboxes that the application must not reach: `postroom doctor` proves that they are refused.
+        scope_probe: Vec<Located<Address>>,
         /// The mailboxes that are connected through it.
         mailboxes: Vec<Mailbox>,
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use postroom_app::world::World;
+use postroom_app::{organization, sample, world::World};
 use postroom_engine::doctor::Options;
 use postroom_model::{
     doctor::{Cause, Check, Finding, Verdict},
@@ -53,8 +53,10 @@ async fn a_sound_set_up_is_well_in_every_step_and_leaves_no_trace() -> anyhow::R
     connected(&world).await?;
     world.simulator.add_mailbox("boss@contoso.example", "Boss", &[], Default::default())?;
     restrict(&world, &[SUPPORT, SALES, BILLING])?;
-    let options = Options { scope_probe: vec!["boss@contoso.example".into()], ..Options::default() };
-    let findings = examined(&world, &integration(&world).await?, &options).await?;
+    let probe = "    scope_probe: [boss@contoso.example]\n    mailboxes:";
+    let closed = sample::ORGANIZATION.replacen("    mailboxes:", probe, 1);
+    world.apply(&closed, organization::Options::default()).await?;
+    let findings = examined(&world, &integration(&world).await?, &Options::default()).await?;
     ensure!(first_no(&findings).is_none(), "{findings:#?}");
     for check in Check::ALL {
         let verdicts: Vec<Verdict> = findings
@@ -140,6 +142,14 @@ fn broken(world: &World, set: &mut Integration, what: &str) -> anyhow::Result<(C
         "the tenant is another" => {
             set.token_endpoint = at("99999999-9999-9999-9999-999999999999/oauth2/v2.0/token");
             (Check::Credential, Cause::TenantUnknown)
+        }
+        "a mailbox that must be closed is open" => {
+            set.scope_probe = vec![SALES.parse()?];
+            (Check::Scope, Cause::ScopeOpen)
+        }
+        "a mailbox that must be closed is not there" => {
+            set.scope_probe = vec!["nobody@contoso.example".parse()?];
+            (Check::Scope, Cause::ScopeUnknown)
         }
         "the endpoint is v1" => {
             set.token_endpoint = at(&format!("{tenant}/oauth2/token"));
@@ -292,6 +302,8 @@ const BROKEN: &[&str] = &[
     "the application is disabled",
     "the client id is another",
     "the tenant is another",
+    "a mailbox that must be closed is open",
+    "a mailbox that must be closed is not there",
     "the endpoint is v1",
     "the endpoint is the authorize page",
     "the endpoint is common",

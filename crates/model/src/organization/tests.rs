@@ -50,6 +50,7 @@ fn integration(secret: &str) -> Integration {
         cloud: "global".into(),
         graph_url: None,
         limits: Limits::default(),
+        scope_probe: vec![],
         credentials: vec![Credential {
             name: "spring".into(),
             proof: Proof::secret(secret),

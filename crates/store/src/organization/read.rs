@@ -146,6 +146,7 @@ async fn read_integrations(store: &Store, found: &mut Present) -> Result<(), Cre
             cloud: opened.cloud,
             graph_url: opened.graph_url,
             limits: opened.limits,
+            scope_probe: opened.scope_probe,
             credentials: opened
                 .credentials
                 .into_iter()

@@ -94,6 +94,9 @@ fn contoso() -> Organization {
             cloud: "global".into(),
             graph_url: Some("http://127.0.0.1:1".into()),
             limits: Limits { requests: 500, ..Limits::default() },
+            scope_probe: ["boss@contoso.example", "hr@contoso.example"]
+                .map(|text| text.parse().unwrap())
+                .into(),
             credentials: vec![credential("spring", Some(at(0))), credential("autumn", None)],
         }],
         domains: vec![Domain {

@@ -3,7 +3,7 @@
 //! a mailbox's activation and health.
 
 use postroom_model::{
-    Timestamp,
+    EmailAddress, Timestamp,
     mailbox::{MailboxHealth, TakeFrom},
     organization::{Domain, Integration, Mailbox, Queue, Route, User},
     user::{Role, RoutingStatus},
@@ -41,11 +41,14 @@ pub(super) fn queue(id: Uuid, queue: &Queue, position: i64) -> Stmt {
 }
 
 pub(super) fn integration(id: Uuid, integration: &Integration, position: i64) -> Stmt {
+    let scope_probe: Vec<&str> = integration.scope_probe.iter().map(EmailAddress::as_str).collect();
     Stmt::new(
         "INSERT INTO integrations (id, name, kind, token_endpoint, client_id, cloud, graph_url, position, \
-         concurrency, requests, upload_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+         concurrency, requests, upload_bytes, scope_probe) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
          ON CONFLICT (id) DO UPDATE SET kind = $3, token_endpoint = $4, client_id = $5, cloud = $6, \
-         graph_url = $7, position = $8, concurrency = $9, requests = $10, upload_bytes = $11",
+         graph_url = $7, position = $8, concurrency = $9, requests = $10, upload_bytes = $11, \
+         scope_probe = $12",
         args![
             id,
             integration.name.as_str(),
@@ -57,7 +60,8 @@ pub(super) fn integration(id: Uuid, integration: &Integration, position: i64) ->
             position,
             integration.limits.concurrency,
             integration.limits.requests,
-            i64::try_from(integration.limits.upload_bytes).unwrap_or(i64::MAX)
+            i64::try_from(integration.limits.upload_bytes).unwrap_or(i64::MAX),
+            scope_probe.join("\n")
         ],
     )
 }
