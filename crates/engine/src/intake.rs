@@ -5,6 +5,8 @@
 //! to Microsoft is given only after the ledger row and its fetch job are durable
 //! (design invariants 1 and 3).
 
+use std::collections::BTreeMap;
+
 use aws_lc_rs::{constant_time, digest};
 use postroom_graph::notification::{LifecycleEvent, Notification, parse_notifications};
 use postroom_model::{
@@ -107,24 +109,30 @@ impl Engine {
         reason: Reason,
     ) -> Result<usize, DbError> {
         let ids: Vec<&str> = heard.iter().map(|h| h.graph_id).collect();
-        let known = messages::list_known(&self.store().db, mailbox, &ids).await?;
+        // What is announced is new, as a rule: it is written at once, and only what stands there already
+        // is looked at again. What a delta round tells is mostly known.
+        let known = if reason == Reason::Notified {
+            BTreeMap::new()
+        } else {
+            messages::list_known(&self.store().db, mailbox, &ids).await?
+        };
         // One unit for each mail, so that one that is known already spoils no other;
         // the store's group commit makes them durable together.
         let units = heard.iter().map(|h| {
             let unit = match known.get(h.graph_id) {
                 None => Some(self.seen_unit(mailbox, folder, h, reason)),
-                Some(false) if reason == Reason::Notified => {
-                    Some(Unit::new().with(messages::record_announced(mailbox, h.graph_id, self.now())))
-                }
                 Some(_) => h
                     .received_at
                     .map(|at| Unit::new().with(messages::record_received_at(mailbox, h.graph_id, at))),
             };
             async move {
-                match unit {
-                    None => Ok(false),
-                    Some(unit) => self.store().commit_guarded(unit).await,
+                let Some(unit) = unit else { return Ok::<_, DbError>(false) };
+                let is_written = self.store().commit_guarded(unit).await?;
+                if !is_written && reason == Reason::Notified {
+                    let announced = messages::record_announced(mailbox, h.graph_id, self.now());
+                    self.store().commit_guarded(Unit::new().with(announced)).await?;
                 }
+                Ok(is_written)
             }
         });
         let results = futures_util::future::try_join_all(units).await?;
