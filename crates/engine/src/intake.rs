@@ -74,13 +74,19 @@ impl Engine {
             .map(|graph_id| Heard { graph_id, received_at: None })
             .collect();
         self.ensure_seen(subscription.mailbox, subscription.folder, &heard, Reason::Notified).await?;
-        if !ours.is_empty() {
+        // The mails are in the ledger: that something was announced at all is written once a second, or a
+        // flood would write as often as it announces. What is no mail is written at once.
+        let is_plain = heard.len() == ours.len();
+        let hints = self.hints(subscription.mailbox);
+        let is_noted = is_plain && hints.was_noted_lately(subscription.folder, self.now());
+        if !ours.is_empty() && !is_noted {
             let mut unit = Unit::new().with(folders::record_notified(subscription.folder, self.now()));
             for event in ours.iter().filter_map(|n| n.lifecycle) {
                 act_on(&mut unit, &subscription, event, self.now());
             }
             self.store().commit(unit).await?;
-            self.hints(subscription.mailbox).heard.notify_one();
+            hints.note(subscription.folder, self.now());
+            hints.heard.notify_one();
         }
         Ok(Intake { taken: ours.len(), refused: foreign.len(), unknown: 0 })
     }
