@@ -76,7 +76,7 @@ impl Engine {
         tell: Tell<'_>,
     ) -> Result<Known, ChangeError> {
         self.examine_storage(tell).await;
-        let is_served = self.is_served().await?;
+        let is_served = leases::has_living_node(&self.store().db, self.now()).await?;
         let is_public = self.examine_public_url(integration, is_served, tell).await?;
         let Some(graph) = self.examine_integration(integration, tell).await? else {
             return Ok(Known::default());
@@ -94,11 +94,6 @@ impl Engine {
             }
         }
         Ok(Known { object_id: graph.facts.oid.clone() })
-    }
-
-    async fn is_served(&self) -> Result<bool, DbError> {
-        let held = leases::list_held(&self.store().db, self.now()).await?;
-        Ok(held.iter().any(|name| name.starts_with("node/")))
     }
 
     /// Seals, stores, reads and removes something.

@@ -126,7 +126,7 @@ impl Engine {
     pub async fn is_ready(&self) -> Result<bool, DbError> {
         let now = self.now();
         let held = leases::list_of(&self.store().db, self.node(), now).await?;
-        Ok(held.contains(&format!("node/{}", self.node())) && self.holds_its_leases(now))
+        Ok(held.contains(&leases::name_of_node(self.node())) && self.holds_its_leases(now))
     }
 
     fn lane_of(&self, mailbox: &Mailbox) -> Option<LaneView> {

@@ -74,19 +74,16 @@ impl Engine {
             .map(|graph_id| Heard { graph_id, received_at: None })
             .collect();
         self.ensure_seen(subscription.mailbox, subscription.folder, &heard, Reason::Notified).await?;
-        // The mails are in the ledger: that something was announced at all is written once a second, or a
-        // flood would write as often as it announces. What is no mail is written at once.
-        let is_plain = heard.len() == ours.len();
-        let hints = self.hints(subscription.mailbox);
-        let is_noted = is_plain && hints.was_noted_lately(subscription.folder, self.now());
-        if !ours.is_empty() && !is_noted {
+        // Whatever tells of no mail is written beside; mails make their folder dirty themselves.
+        if heard.len() < ours.len() {
             let mut unit = Unit::new().with(folders::record_notified(subscription.folder, self.now()));
             for event in ours.iter().filter_map(|n| n.lifecycle) {
                 act_on(&mut unit, &subscription, event, self.now());
             }
             self.store().commit(unit).await?;
-            hints.note(subscription.folder, self.now());
-            hints.heard.notify_one();
+        }
+        if !ours.is_empty() {
+            self.hints(subscription.mailbox).heard.notify_one();
         }
         Ok(Intake { taken: ours.len(), refused: foreign.len(), unknown: 0 })
     }
@@ -135,8 +132,11 @@ impl Engine {
                 let Some(unit) = unit else { return Ok::<_, DbError>(false) };
                 let is_written = self.store().commit_guarded(unit).await?;
                 if !is_written && reason == Reason::Notified {
-                    let announced = messages::record_announced(mailbox, h.graph_id, self.now());
-                    self.store().commit_guarded(Unit::new().with(announced)).await?;
+                    let now = self.now();
+                    let unit = Unit::new()
+                        .with(messages::record_announced(mailbox, h.graph_id, now))
+                        .with(folders::record_notified(folder, now));
+                    self.store().commit(unit).await?;
                 }
                 Ok(is_written)
             }
@@ -192,6 +192,9 @@ impl Engine {
             reason,
             data: json!({}),
         }));
+        if reason == Reason::Notified {
+            unit.push(folders::record_notified(folder, now));
+        }
         unit.enqueue(&Work::Fetch { mailbox, message: id }.job(self.entropy(), now));
         unit.changed(now, Topic::Message, id);
         unit

@@ -38,9 +38,8 @@ pub mod wishes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::SignedDuration;
 use postroom_graph::{ReadFile, Transport};
-use postroom_model::{Clock, Entropy, FolderId, IntegrationId, MailboxId, NodeId, Timestamp, alerts::Alert};
+use postroom_model::{Clock, Entropy, IntegrationId, MailboxId, NodeId, Timestamp, alerts::Alert};
 use postroom_store::{Store, feed::Change};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{Notify, Semaphore, broadcast};
@@ -107,22 +106,6 @@ struct Hints {
     heard: Notify,
     /// Somebody paused or resumed it, or wants it looked at anew.
     changed: Notify,
-    /// When it was last written of a folder that something was announced.
-    noted: Mutex<BTreeMap<FolderId, Timestamp>>,
-}
-
-/// That a folder was told of is written this often at most.
-const NOTED_EVERY: SignedDuration = SignedDuration::from_secs(1);
-
-impl Hints {
-    fn was_noted_lately(&self, folder: FolderId, now: Timestamp) -> bool {
-        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.get(&folder).is_some_and(|at| now < *at + NOTED_EVERY)
-    }
-
-    fn note(&self, folder: FolderId, now: Timestamp) {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(folder, now);
-    }
 }
 
 /// How many changes a slow listener may lag behind before it must read anew.

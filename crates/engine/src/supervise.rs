@@ -231,7 +231,7 @@ impl Engine {
     async fn beat(&self) -> Result<(), DbError> {
         let now = self.now();
         let until = now + self.heartbeat().lease;
-        let name = format!("node/{}", self.node());
+        let name = leases::name_of_node(self.node());
         leases::claim(&self.store().db, &name, self.node(), now, until).await?;
         let unit =
             Unit::new().with(leases::renew_all(self.node(), until)).with(jobs::release_of_dead_nodes(now));

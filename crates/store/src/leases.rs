@@ -10,6 +10,9 @@ use postroom_model::{NodeId, Timestamp};
 
 use crate::{Db, DbError, Stmt, args};
 
+/// How the lease begins by which a node says that it lives; its id follows.
+const OF_NODES: &str = "node/";
+
 /// Takes the lease if it is free, run out, or ours already. Gives its fencing
 /// number, or nothing if another node holds it.
 ///
@@ -44,6 +47,19 @@ pub fn renew_all(node: NodeId, until: Timestamp) -> Stmt {
 /// Gives back one lease.
 pub fn release(name: &str, node: NodeId) -> Stmt {
     Stmt::new("DELETE FROM leases WHERE name = $1 AND node_id = $2", args![name, node])
+}
+
+/// The name of the lease by which a node says that it lives.
+pub fn name_of_node(node: NodeId) -> String {
+    format!("{OF_NODES}{node}")
+}
+
+/// Whether any node lives.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn has_living_node(db: &Db, now: Timestamp) -> Result<bool, DbError> {
+    Ok(list_held(db, now).await?.iter().any(|name| name.starts_with(OF_NODES)))
 }
 
 /// Gives back every lease of `node`, at its orderly end.
