@@ -389,7 +389,8 @@ impl Engine {
             reason: Reason::ByPerson,
             data: json!({ "user": by.id }),
         }));
-        unit.enqueue(&work.job(self.entropy(), now));
+        // One that is tried each hour meanwhile has its job already.
+        unit.enqueue_now(&work.job(self.entropy(), now));
         self.store().commit(unit).await?;
         Ok(())
     }

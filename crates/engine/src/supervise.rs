@@ -11,6 +11,7 @@ use postroom_model::{IntegrationId, MailboxId, Timestamp};
 use postroom_store::{
     CHANNEL, DbError, Engine as Sql, Unit, feed::Topic, jobs, jobs::Lane, leases, mailboxes, signals::Wake,
 };
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::DropGuard;
 
 use crate::Engine;
@@ -129,11 +130,12 @@ impl Engine {
                         return;
                     }
                     () = &mut sleep => break,
-                    change = changes.recv() => {
-                        if change.is_ok_and(|change| change.topic == Topic::Organization) {
-                            break;
-                        }
-                    }
+                    change = changes.recv() => match change {
+                        Ok(change) if change.topic != Topic::Organization => {}
+                        // Of what was missed while others were heard, anything may have changed.
+                        Ok(_) | Err(RecvError::Lagged(_)) => break,
+                        Err(RecvError::Closed) => {}
+                    },
                 }
             }
         }
@@ -233,11 +235,10 @@ impl Engine {
         let until = now + self.heartbeat().lease;
         let name = leases::name_of_node(self.node());
         leases::claim(&self.store().db, &name, self.node(), now, until).await?;
-        let unit =
-            Unit::new().with(leases::renew_all(self.node(), until)).with(jobs::release_of_dead_nodes(now));
-        self.store().commit(unit).await?;
+        self.store().commit(Unit::new().with(leases::renew_all(self.node(), until))).await?;
         *self.0.leased_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
-        Ok(())
+        // By itself: what stands in the way of others' jobs is not to cost us our leases.
+        self.store().commit(Unit::new().with(jobs::release_of_dead_nodes(now))).await.map(drop)
     }
 
     /// Whether this node may still act for what it has leased.

@@ -84,7 +84,7 @@ pub fn insert(at: Timestamp, topic: Topic, subject: &str) -> Stmt {
 /// When the engine can't be reached.
 pub async fn list_after(db: &Db, after: Position, limit: u32) -> Result<Vec<Change>, DbError> {
     const LIST: Sql = Sql {
-        sqlite: "SELECT 0, seq, topic, subject FROM feed WHERE (0, seq) > ($1, $2) ORDER BY seq LIMIT $3",
+        sqlite: "SELECT 0, seq, topic, subject FROM feed WHERE $1 = 0 AND seq > $2 ORDER BY seq LIMIT $3",
         postgres: "SELECT xact, seq, topic, subject FROM feed WHERE (xact, seq) > ($1, $2) \
                    AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint \
                    ORDER BY xact, seq LIMIT $3",

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use postroom_model::{BadId, JobId, MailboxId, NodeId, Timestamp};
 
-use crate::{Db, DbError, Row, Sql, Stmt, args};
+use crate::{Db, DbError, Row, Sql, Stmt, args, value::Value};
 
 /// Where a job runs: one mailbox's lane, on the node that holds its lease, or
 /// the common one, on any node.
@@ -86,16 +86,30 @@ pub fn insert(job: &NewJob) -> Stmt {
     Stmt::new(
         "INSERT INTO jobs (id, lane, kind, key, payload, priority, run_at, attempts, lease_until, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, $8) ON CONFLICT (key) DO NOTHING",
-        args![
-            job.id,
-            job.lane.to_string(),
-            job.kind,
-            job.key.as_str(),
-            job.payload.as_str(),
-            job.priority,
-            job.run_at,
-            job.created_at
-        ],
+        columns(job),
+    )
+}
+
+fn columns(job: &NewJob) -> Vec<Value> {
+    args![
+        job.id,
+        job.lane.to_string(),
+        job.kind,
+        job.key.as_str(),
+        job.payload.as_str(),
+        job.priority,
+        job.run_at,
+        job.created_at
+    ]
+}
+
+/// Adds a job, or makes one with the same key due that waits for a later time and that nobody runs.
+pub fn insert_or_hasten(job: &NewJob) -> Stmt {
+    Stmt::new(
+        "INSERT INTO jobs (id, lane, kind, key, payload, priority, run_at, attempts, lease_until, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, $8) ON CONFLICT (key) DO UPDATE SET run_at = excluded.run_at \
+         WHERE jobs.run_at > excluded.run_at AND jobs.lease_until <= excluded.run_at",
+        columns(job),
     )
 }
 
@@ -200,11 +214,16 @@ pub fn release_lane(lane: Lane, node: NodeId) -> Stmt {
 
 /// Lets every job run again whose node has no living lease.
 pub fn release_of_dead_nodes(now: Timestamp) -> Stmt {
-    Stmt::new(
-        "UPDATE jobs SET lease_until = 0, node_id = NULL WHERE node_id IS NOT NULL AND NOT EXISTS \
-         (SELECT 1 FROM leases WHERE leases.node_id = jobs.node_id AND leases.until > $1)",
-        args![now],
-    )
+    const RELEASE: Sql = Sql {
+        sqlite: "UPDATE jobs SET lease_until = 0, node_id = NULL WHERE node_id IS NOT NULL AND NOT EXISTS \
+                 (SELECT 1 FROM leases WHERE leases.node_id = jobs.node_id AND leases.until > $1)",
+        // A node that vanished may have left rows locked; the others don't wait for them.
+        postgres: "WITH left_behind AS MATERIALIZED (SELECT id FROM jobs WHERE node_id IS NOT NULL AND NOT EXISTS \
+                   (SELECT 1 FROM leases WHERE leases.node_id = jobs.node_id AND leases.until > $1) \
+                   FOR UPDATE SKIP LOCKED) \
+                   UPDATE jobs SET lease_until = 0, node_id = NULL FROM left_behind WHERE jobs.id = left_behind.id",
+    };
+    Stmt::new(RELEASE, args![now])
 }
 
 /// How many jobs stand, by lane and kind, with the oldest due time: for status pages and tests.
@@ -287,6 +306,28 @@ mod tests {
             taken.sort_unstable();
             taken.dedup();
             assert_eq!(taken.len(), 50);
+        }
+
+        async fn what_waits_is_brought_forward_and_what_runs_is_left_alone(db: Db) {
+            db.migrate(MIGRATIONS).await.unwrap();
+            add(&db, Lane::Work, 0..2).await;
+            let [waits, runs] = &claim_as(&db, Lane::Work, 1, 2).await[..] else { panic!("two were added") };
+            db.apply(vec![postpone(waits, at(3600), true, "trouble")]).await.unwrap();
+            for (number, known) in [(8, waits), (9, runs)] {
+                let again = NewJob {
+                    id: JobId::from_uuid(Uuid::from_u128(number)),
+                    lane: Lane::Work,
+                    kind: "process",
+                    key: format!("process/{}", known.id.uuid().as_u128()),
+                    payload: "{}".into(),
+                    priority: 1,
+                    run_at: at(0),
+                    created_at: at(0),
+                };
+                db.apply(vec![insert_or_hasten(&again)]).await.unwrap();
+            }
+            let claimed = claim_as(&db, Lane::Work, 1, 9).await;
+            assert_eq!(claimed.iter().map(|job| (job.id, job.attempts)).collect::<Vec<_>>(), [(waits.id, 2)]);
         }
 
         async fn what_an_earlier_run_of_a_lane_left_behind_runs_again_and_nothing_else(db: Db) {

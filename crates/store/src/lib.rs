@@ -56,6 +56,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 6, name: "figures", sql: include_str!("../migrations/0006_figures.sql") },
     Migration { number: 7, name: "alerts", sql: include_str!("../migrations/0007_alerts.sql") },
     Migration { number: 8, name: "scope_probe", sql: include_str!("../migrations/0008_scope_probe.sql") },
+    Migration { number: 9, name: "query_plans", sql: include_str!("../migrations/0009_query_plans.sql") },
 ];
 
 /// The channel on which PostgreSQL tells other nodes what changed.

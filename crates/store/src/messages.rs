@@ -354,15 +354,15 @@ pub struct Filter {
 /// When the engine can't be reached.
 pub async fn list_page(db: &Db, filter: &Filter, limit: u32) -> Result<Vec<Message>, DbError> {
     let pattern = filter.text.as_ref().map(|text| {
-        let escaped = text.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         format!("%{escaped}%")
     });
     let stmt = Stmt::new(
         select!(
             "WHERE ($1 = '' OR state = $1) \
-             AND ($2 = '' OR LOWER(COALESCE(subject, '')) LIKE $2 ESCAPE '\\' \
-             OR LOWER(COALESCE(from_address, '')) LIKE $2 ESCAPE '\\' \
-             OR LOWER(COALESCE(internet_message_id, '')) LIKE $2 ESCAPE '\\') \
+             AND ($2 = '' OR LOWER(COALESCE(subject, '')) LIKE LOWER($2) ESCAPE '\\' \
+             OR LOWER(COALESCE(from_address, '')) LIKE LOWER($2) ESCAPE '\\' \
+             OR LOWER(COALESCE(internet_message_id, '')) LIKE LOWER($2) ESCAPE '\\') \
              AND id < $3 ORDER BY id DESC LIMIT $4"
         ),
         args![

@@ -42,6 +42,12 @@ impl Unit {
         self.stmts.extend(stmts);
     }
 
+    /// Adds a job, or brings one with the same key forward that waits for a later time.
+    pub fn enqueue_now(&mut self, job: &NewJob) {
+        self.wakes.insert(Wake::Lane(job.lane));
+        self.push(jobs::insert_or_hasten(job));
+    }
+
     /// Adds all that another unit holds.
     pub fn append(&mut self, other: Unit) {
         self.stmts.extend(other.stmts);

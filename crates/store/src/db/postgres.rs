@@ -217,6 +217,8 @@ fn read_row(sql: &'static str, row: &tokio_postgres::Row) -> Result<Row, DbError
 async fn migrate(client: &ClientWrapper, migrations: &[Migration]) -> Result<u32, DbError> {
     let execute = async |sql| client.batch_execute(sql).await.map_err(|error| error_of(sql, error));
     execute("BEGIN").await?;
+    // Another node may be at it, for as long as that takes.
+    execute("SET LOCAL lock_timeout = 0").await?;
     let lock = Stmt::new("SELECT pg_advisory_xact_lock($1)", vec![MIGRATION_LOCK.into()]);
     run(client, &prepare(client, &lock).await?, &lock).await?;
     execute(ENSURE_TABLE).await?;

@@ -20,6 +20,13 @@ const POOL_TIMEOUT: Duration = Duration::from_secs(30);
 /// After so long without an acknowledgement a connection counts as lost.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long the server keeps what a node holds that vanished without a word, in the middle of a
+/// transaction: it ends transactions that stand idle, and notices dead connections as soon as we do.
+/// Nobody waits for a lock longer than a node's leases last. What the url says counts more.
+/// <https://www.postgresql.org/docs/current/runtime-config-client.html>
+const OPTIONS: &str = "-c idle_in_transaction_session_timeout=10s -c lock_timeout=5s \
+    -c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3";
+
 /// A server: its address and what it needs to be trusted.
 pub(super) struct Server {
     pub(super) config: Config,
@@ -52,6 +59,8 @@ impl Server {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
+        let options = [OPTIONS, config.get_options().unwrap_or_default()].join(" ");
+        config.options(options.trim_end());
         config.keepalives_idle(SILENCE_TIMEOUT / 2).keepalives_interval(SILENCE_TIMEOUT / 6);
         config.keepalives_retries(3).tcp_user_timeout(SILENCE_TIMEOUT);
         Ok(Self { config, tls })

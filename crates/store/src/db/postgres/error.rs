@@ -20,8 +20,7 @@ struct Answered {
 }
 
 /// Another try may succeed, after a moment or at once.
-const CONFLICTS: [SqlState; 3] =
-    [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::LOCK_NOT_AVAILABLE];
+const CONFLICTS: [SqlState; 2] = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
 
 pub(super) fn error_of(sql: &'static str, error: Error) -> DbError {
     let Some(answered) = error.as_db_error() else {
@@ -30,8 +29,10 @@ pub(super) fn error_of(sql: &'static str, error: Error) -> DbError {
         return if lost { DbError::Unavailable(cause) } else { DbError::Refused { sql, cause } };
     };
     let code = answered.code();
-    // Class 53: no disk, memory or connection left.
+    // Class 53: no disk, memory or connection left. A lock that was not had in time is held by a node that
+    // vanished; it has been waited for.
     let out_of_service = code.code().starts_with("53")
+        || *code == SqlState::LOCK_NOT_AVAILABLE
         || matches!(answered.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
     if *code == SqlState::UNIQUE_VIOLATION {
         DbError::Unique { constraint: answered.constraint().unwrap_or("unnamed").to_owned() }

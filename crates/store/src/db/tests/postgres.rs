@@ -1,10 +1,12 @@
 //! What only PostgreSQL can do to us: connections that die, rows that others hold.
 
 use deadpool_postgres::Object;
+use jiff::SignedDuration;
+use postroom_model::{JobId, NodeId, Timestamp};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::testing::on_postgres;
+use crate::{jobs, testing::on_postgres};
 
 /// A connection of the pool, for a stranger who holds locks.
 async fn connection(db: &Db) -> Object {
@@ -107,6 +109,42 @@ async fn units_that_lock_each_other_out_both_succeed() {
         let row =
             db.query_opt(Stmt::new("SELECT amount FROM things WHERE name = 'b'", args![])).await.unwrap();
         assert_eq!(row.unwrap().columns().next::<i64>().unwrap(), 101);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_node_that_vanished_in_the_middle() {
+    let name = concat!(module_path!(), "::nobody_waits_for_a_node_that_vanished_in_the_middle");
+    on_postgres(name, async |db| {
+        db.migrate(crate::MIGRATIONS).await.unwrap();
+        let (now, node) = (Timestamp::UNIX_EPOCH, NodeId::from_uuid(Uuid::from_u128(1)));
+        let add = |number| {
+            jobs::insert(&jobs::NewJob {
+                id: JobId::from_uuid(Uuid::from_u128(number)),
+                lane: jobs::Lane::Work,
+                kind: "process",
+                key: number.to_string(),
+                payload: "{}".into(),
+                priority: 1,
+                run_at: now,
+                created_at: now,
+            })
+        };
+        db.apply(vec![add(1), add(2)]).await.unwrap();
+        let later = now + SignedDuration::from_mins(15);
+        assert_eq!(jobs::claim(&db, jobs::Lane::Work, node, now, later, 2).await.unwrap().len(), 2);
+        let vanished = connection(&db).await;
+        let sql = "BEGIN; SELECT id FROM jobs WHERE key = '1' FOR UPDATE";
+        vanished.batch_execute(sql).await.unwrap();
+        db.apply(vec![jobs::release_of_dead_nodes(now)]).await.unwrap();
+        let freed = jobs::claim(&db, jobs::Lane::Work, node, now, later, 2).await.unwrap();
+        assert_eq!(freed.iter().map(|job| job.id.uuid().as_u128()).collect::<Vec<_>>(), [2]);
+        // What else is locked is free again before long: the server ends what stands idle.
+        for (setting, expected) in [("idle_in_transaction_session_timeout", "10s"), ("lock_timeout", "5s")] {
+            let row = vanished.query_one(&format!("SHOW {setting}"), &[]).await.unwrap();
+            assert_eq!(row.get::<_, &str>(0), expected, "{setting}");
+        }
     })
     .await;
 }
