@@ -5,14 +5,15 @@
 //! common work. What an error means is said by [`JobError::retry`]; an outage
 //! parks the lane and counts against no item.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::SignedDuration;
-use postroom_model::Timestamp;
+use postroom_model::{JobId, Timestamp};
 use postroom_store::{
-    DbError, Unit,
+    DbError, Stmt, Unit,
     jobs::{self, Job, Lane},
     signals::Wake,
 };
@@ -32,8 +33,10 @@ const fn at_once(lane: Lane) -> usize {
     }
 }
 
-/// A claim is held this long; who is alive renews nothing, because each request ends far earlier.
+/// A claim is held this long, and made longer while its job runs: a large mail on a slow line takes its time.
 const LEASE: SignedDuration = SignedDuration::from_mins(15);
+/// How long before claims are made longer: often enough that it may fail twice.
+const RENEW_AFTER: SignedDuration = SignedDuration::from_mins(5);
 /// A lane whose node's leases have run out looks this often whether they are renewed.
 const LEASES_LOOK: SignedDuration = SignedDuration::from_secs(1);
 /// How long a lane rests after an outage of which nobody said when it ends.
@@ -60,6 +63,14 @@ enum Verdict {
     Rest(Timestamp),
 }
 
+/// How a job's run ended.
+struct Outcome {
+    job: JobId,
+    verdict: Verdict,
+    /// What the store did not take: without it the job would stand claimed until its lease runs out.
+    unwritten: Option<Stmt>,
+}
+
 /// When a lane does what next.
 #[derive(Default)]
 struct Rhythm {
@@ -84,71 +95,138 @@ impl Rhythm {
     }
 }
 
-impl Engine {
-    /// Runs the lane until `end`.
-    pub(crate) async fn run_lane(&self, lane: Lane, end: CancellationToken) {
-        let woken = self.store().signals.waiter(Wake::Lane(lane));
-        let mut running = FuturesUnordered::new();
-        let mut rhythm = Rhythm::default();
-        // Whoever had the lane before dropped its jobs with it.
-        let unit = Unit::new().with(jobs::release_lane(lane, self.node()));
-        if let Err(error) = self.store().commit(unit).await {
-            tracing::warn!(lane = %lane, error = %error, "Jobs left behind run again when their time is up");
+/// What a lane has in hand.
+struct Hand<'e> {
+    running: FuturesUnordered<BoxFuture<'e, Outcome>>,
+    /// The jobs that run, each with the try by which its claim is known.
+    claimed: BTreeMap<JobId, u32>,
+    rhythm: Rhythm,
+    /// What has to be written before anything more is claimed.
+    unwritten: Vec<Stmt>,
+    /// The end of the latest claim. No two claims of a lane end at the same time, so that each is known by it.
+    leased_until: Timestamp,
+    /// When the claims of what runs are to be made longer.
+    renew_at: Timestamp,
+}
+
+impl Hand<'_> {
+    fn empty() -> Self {
+        Self {
+            running: FuturesUnordered::new(),
+            claimed: BTreeMap::new(),
+            rhythm: Rhythm::default(),
+            unwritten: Vec::new(),
+            leased_until: Timestamp::UNIX_EPOCH,
+            renew_at: Timestamp::MAX,
         }
+    }
+
+    fn heed(&mut self, outcome: Outcome) {
+        self.claimed.remove(&outcome.job);
+        self.unwritten.extend(outcome.unwritten);
+        self.rhythm.heed(outcome.verdict);
+    }
+
+    /// Does something while the jobs go on: they hold connections of the pool, for one of which it may
+    /// have to wait.
+    async fn meanwhile<T>(&mut self, doing: impl Future<Output = T>) -> T {
+        tokio::pin!(doing);
         loop {
-            let now = self.now();
-            let room = at_once(lane) - running.len();
-            // Claiming by halves keeps the number of commits down and the slots filled.
-            let may_claim = rhythm.is_due(now)
-                && room * 2 >= at_once(lane)
-                && !self.is_paused(lane)
-                && self.holds_its_leases(now);
-            if may_claim {
-                // What jobs ask for meanwhile counts beside what the claim finds.
-                rhythm.look_at = Some(Timestamp::MAX);
-                // The jobs go on meanwhile: they hold connections of the pool, for one of which the
-                // claim may have to wait.
-                let claiming = self.claim(lane, now, room);
-                tokio::pin!(claiming);
-                let claimed = loop {
-                    tokio::select! {
-                        claimed = &mut claiming => break claimed,
-                        Some(verdict) = running.next() => rhythm.heed(verdict),
-                    }
-                };
-                match claimed {
-                    Ok((claimed, look)) => {
-                        rhythm.look_at = look.map(|look| rhythm.look_at.map_or(look, |at| at.min(look)));
-                        running.extend(claimed.into_iter().map(|job| self.carry_out(job)));
-                    }
-                    Err(error) => {
-                        tracing::warn!(lane = %lane, error = %error, "Jobs could not be claimed");
-                        rhythm.heed(Verdict::Rest(now + SignedDuration::from_secs(1)));
-                        rhythm.look_at = None;
-                    }
-                }
-            }
-            let idle = if self.holds_its_leases(now) { self.heartbeat().look } else { LEASES_LOOK };
-            let wake_at = rhythm.rest_until.or(rhythm.look_at).unwrap_or(now + idle);
             tokio::select! {
-                () = end.cancelled() => return,
-                Some(verdict) = running.next() => rhythm.heed(verdict),
-                () = woken.notified() => rhythm.look_at = None,
-                () = self.sleep_until(wake_at), if running.len() * 2 <= at_once(lane) => rhythm.look_at = None,
+                done = &mut doing => return done,
+                Some(outcome) = self.running.next() => self.heed(outcome),
             }
         }
     }
 
-    /// Claims up to `room` jobs; if there were fewer, says when to look again.
-    async fn claim(
-        &self,
-        lane: Lane,
-        now: Timestamp,
-        room: usize,
-    ) -> Result<(Vec<Job>, Option<Timestamp>), DbError> {
-        let claimed = jobs::claim(&self.store().db, lane, self.node(), now, now + LEASE, room as u32).await?;
-        let look = if claimed.len() < room { Some(self.next_look(lane, now).await) } else { None };
-        Ok((claimed, look))
+    /// Until when a claim of this moment holds.
+    fn next_lease(&mut self, now: Timestamp) -> Timestamp {
+        self.leased_until = (now + LEASE).max(self.leased_until + SignedDuration::from_micros(1));
+        self.leased_until
+    }
+}
+
+impl Engine {
+    /// Runs the lane until `end`.
+    pub(crate) async fn run_lane(&self, lane: Lane, end: CancellationToken) {
+        let woken = self.store().signals.waiter(Wake::Lane(lane));
+        let mut hand = Hand::empty();
+        // Whoever had the lane before dropped its jobs with it.
+        hand.unwritten.push(jobs::release_lane(lane, self.node()));
+        loop {
+            let now = self.now();
+            // Claiming by halves keeps the number of commits down and the slots filled.
+            let may_claim = hand.rhythm.is_due(now)
+                && hand.running.len() * 2 <= at_once(lane)
+                && !self.is_paused(lane)
+                && self.holds_its_leases(now);
+            if may_claim && let Err(error) = self.claim(lane, &mut hand, now).await {
+                tracing::warn!(lane = %lane, error = %error, "Jobs could not be claimed");
+                hand.rhythm.heed(Verdict::Rest(now + SignedDuration::from_secs(1)));
+                hand.rhythm.look_at = None;
+            }
+            if hand.renew_at <= now && !hand.claimed.is_empty() {
+                self.renew(&mut hand, now).await;
+            }
+            let idle = if self.holds_its_leases(now) { self.heartbeat().look } else { LEASES_LOOK };
+            let wake_at = hand.rhythm.rest_until.or(hand.rhythm.look_at).unwrap_or(now + idle);
+            tokio::select! {
+                () = end.cancelled() => return,
+                Some(outcome) = hand.running.next() => hand.heed(outcome),
+                () = woken.notified() => hand.rhythm.look_at = None,
+                () = self.sleep_until(wake_at), if hand.running.len() * 2 <= at_once(lane) => {
+                    hand.rhythm.look_at = None;
+                }
+                () = self.sleep_until(hand.renew_at), if !hand.claimed.is_empty() => {}
+            }
+        }
+    }
+
+    /// Writes what is still to be written, then takes what is due in hand; if that leaves room, says when
+    /// to look again.
+    async fn claim<'e>(&'e self, lane: Lane, hand: &mut Hand<'e>, now: Timestamp) -> Result<(), DbError> {
+        let owed = hand.unwritten.len();
+        if owed > 0 {
+            let mut unit = Unit::new();
+            unit.extend(hand.unwritten.iter().cloned());
+            hand.meanwhile(self.store().commit(unit)).await?;
+            hand.unwritten.drain(..owed);
+        }
+        let (db, node, until) = (&self.store().db, self.node(), hand.next_lease(now));
+        let room = at_once(lane) - hand.running.len();
+        // What jobs ask for meanwhile counts beside what the claim finds.
+        hand.rhythm.look_at = Some(Timestamp::MAX);
+        let claimed = hand.meanwhile(jobs::claim(db, lane, node, now, until, room as u32)).await;
+        if claimed.is_err() {
+            // It may have been done all the same.
+            hand.unwritten.push(jobs::give_back(lane, node, until));
+        }
+        let claimed = claimed?;
+        if claimed.len() < room {
+            let look = hand.meanwhile(self.next_look(lane, now)).await;
+            hand.rhythm.look_at = hand.rhythm.look_at.map(|at| at.min(look));
+        } else {
+            hand.rhythm.look_at = None;
+        }
+        if hand.claimed.is_empty() {
+            hand.renew_at = now + RENEW_AFTER;
+        }
+        for job in claimed {
+            hand.claimed.insert(job.id, job.attempts);
+            hand.running.push(self.carry_out(job).boxed());
+        }
+        Ok(())
+    }
+
+    /// Makes the claims of what runs longer.
+    async fn renew(&self, hand: &mut Hand<'_>, now: Timestamp) {
+        let until = hand.next_lease(now);
+        hand.renew_at = now + RENEW_AFTER;
+        let mut unit = Unit::new();
+        unit.extend(hand.claimed.iter().map(|(job, attempts)| jobs::renew(*job, *attempts, until)));
+        if let Err(error) = hand.meanwhile(self.store().commit(unit)).await {
+            tracing::warn!(error = %error, "Claims could not be renewed; it is tried again before they end");
+        }
     }
 
     async fn next_look(&self, lane: Lane, now: Timestamp) -> Timestamp {
@@ -160,56 +238,52 @@ impl Engine {
     }
 
     /// Runs one job to the commit that ends, postpones or gives it up.
-    async fn carry_out(&self, job: Job) -> Verdict {
+    async fn carry_out(&self, job: Job) -> Outcome {
+        let (verdict, unwritten) = self.carried_out(&job).await;
+        Outcome { job: job.id, verdict, unwritten }
+    }
+
+    async fn carried_out(&self, job: &Job) -> (Verdict, Option<Stmt>) {
         if job.attempts > BEGINNINGS {
-            self.end_without_success(&job, &JobError::Interrupted).await;
-            return Verdict::GoOn;
+            return (Verdict::GoOn, self.end_without_success(job, &JobError::Interrupted).await);
         }
         for _ in 0..RACES {
             // A panic over one mail must not end the lane of all.
-            let ran = AssertUnwindSafe(self.run_and_commit(&job)).catch_unwind().await;
+            let ran = AssertUnwindSafe(self.run_and_commit(job)).catch_unwind().await;
             let error = match ran.unwrap_or(Err(JobError::Panicked)) {
-                Ok(()) => return Verdict::GoOn,
+                Ok(()) => return (Verdict::GoOn, None),
                 Err(error) => error,
             };
             let now = self.now();
-            match error.retry() {
-                Retry::Again => {}
+            return match error.retry() {
+                Retry::Again => continue,
                 Retry::Park(until) => {
-                    let until =
-                        until.unwrap_or(now + SignedDuration::try_from(OUTAGE_REST).unwrap_or_default());
-                    self.postpone(&job, until, false, &error).await;
-                    return Verdict::Rest(until);
+                    let until = until.unwrap_or_else(|| now + OUTAGE_REST);
+                    (Verdict::Rest(until), self.postpone(job, until, false, &error).await)
                 }
                 Retry::Wait(wait) => {
-                    let until = now + SignedDuration::try_from(wait).unwrap_or_default();
-                    self.postpone(&job, until, false, &error).await;
-                    return Verdict::Again(until);
+                    (Verdict::Again(now + wait), self.postpone(job, now + wait, false, &error).await)
                 }
                 Retry::After(wait) if job.attempts < TRIES => {
-                    self.postpone(&job, now + wait, true, &error).await;
-                    return Verdict::Again(now + wait);
+                    (Verdict::Again(now + wait), self.postpone(job, now + wait, true, &error).await)
                 }
                 Retry::Later if job.attempts < TRIES => {
                     let until = now + self.jittered(backoff(job.attempts));
-                    self.postpone(&job, until, true, &error).await;
-                    return Verdict::Again(until);
+                    (Verdict::Again(until), self.postpone(job, until, true, &error).await)
                 }
-                Retry::After(_) | Retry::Later if job.attempts < BEGINNINGS && is_patient(&job) => {
+                Retry::After(_) | Retry::Later if job.attempts < BEGINNINGS && is_patient(job) => {
                     let until = now + self.jittered(PATIENT_WAIT);
-                    self.hold_meanwhile(&job, until, &error).await;
-                    return Verdict::Again(until);
+                    (Verdict::Again(until), self.hold_meanwhile(job, until, &error).await)
                 }
                 Retry::Never | Retry::After(_) | Retry::Later => {
-                    self.end_without_success(&job, &error).await;
-                    return Verdict::GoOn;
+                    (Verdict::GoOn, self.end_without_success(job, &error).await)
                 }
-            }
+            };
         }
         // Lost again and again: somebody works on the same thing; look later.
         let again = self.now() + SignedDuration::from_secs(1);
-        self.postpone(&job, again, false, &JobError::Store(DbError::Lost)).await;
-        Verdict::Again(again)
+        let lost = JobError::Store(DbError::Lost);
+        (Verdict::Again(again), self.postpone(job, again, false, &lost).await)
     }
 
     async fn run_and_commit(&self, job: &Job) -> Result<(), JobError> {
@@ -233,48 +307,50 @@ impl Engine {
         Ok(())
     }
 
-    async fn postpone(&self, job: &Job, run_at: Timestamp, counts: bool, error: &JobError) {
+    /// Gives what could not be written.
+    async fn postpone(&self, job: &Job, run_at: Timestamp, counts: bool, error: &JobError) -> Option<Stmt> {
         tracing::debug!(job.id = %job.id, job.kind = %job.kind, error = %error, "Job is postponed");
         let stmt = jobs::postpone(job, run_at, counts, &in_full(error));
-        if let Err(error) = self.store().commit(Unit::new().with(stmt)).await {
-            // Its lease runs out, or the next start voids it: it runs again either way.
-            tracing::warn!(job.id = %job.id, error = %error, "Job could not be postponed");
+        match self.store().commit(Unit::new().with(stmt.clone())).await {
+            Ok(_) => None,
+            Err(error) => {
+                tracing::warn!(job.id = %job.id, error = %error, "Job could not be postponed yet");
+                Some(stmt)
+            }
         }
     }
 
-    /// Puts the mail where everybody sees that something is wrong with it, and the job to `until`.
-    async fn hold_meanwhile(&self, job: &Job, until: Timestamp, error: &JobError) {
+    /// Puts the mail where everybody sees that something is wrong with it, and the job to `until`. Gives
+    /// what is to be written if that could not be.
+    async fn hold_meanwhile(&self, job: &Job, until: Timestamp, error: &JobError) -> Option<Stmt> {
         tracing::warn!(job.id = %job.id, job.kind = %job.kind, error = %error, "Job is tried each hour from now on");
         let unit = match Work::of(job) {
             Ok(work @ (Work::Fetch { .. } | Work::Process { .. })) => self.give_up(work, error).await,
             Ok(_) | Err(_) => Ok(Unit::new()),
         };
-        let held = match unit {
-            Ok(unit) => {
-                let postponed = jobs::postpone(job, until, true, &in_full(error));
-                self.store().commit(unit.with(postponed)).await.map(drop)
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = held {
-            // Its lease runs out, or the next start voids it: it runs again either way.
-            tracing::warn!(job.id = %job.id, error = %error, "Job could not be postponed");
-        }
+        let unit = unit.map(|unit| unit.with(jobs::postpone(job, until, true, &in_full(error))));
+        self.written_or_again(job, unit).await
     }
 
-    async fn end_without_success(&self, job: &Job, error: &JobError) {
+    /// Gives what is to be written if the end could not be.
+    async fn end_without_success(&self, job: &Job, error: &JobError) -> Option<Stmt> {
         tracing::warn!(job.id = %job.id, job.kind = %job.kind, error = %error, "Job is given up");
         let unit = match Work::of(job) {
             Ok(work) => self.give_up(work, error).await,
-            Err(_unreadable) => return,
+            Err(_unreadable) => return None,
         };
-        let ended = match unit {
-            Ok(unit) => self.store().commit(unit.with(jobs::complete(job))).await.map(drop),
+        self.written_or_again(job, unit.map(|unit| unit.with(jobs::complete(job)))).await
+    }
+
+    /// Commits the last word about a job; if that can't be, the job is to run again at once.
+    async fn written_or_again(&self, job: &Job, unit: Result<Unit, DbError>) -> Option<Stmt> {
+        let written = match unit {
+            Ok(unit) => self.store().commit(unit).await.map(drop),
             Err(error) => Err(error),
         };
-        if let Err(error) = ended {
-            tracing::warn!(job.id = %job.id, error = %error, "Giving up could not be recorded");
-        }
+        let error = written.err()?;
+        tracing::warn!(job.id = %job.id, error = %error, "What became of the job could not be recorded; it runs again");
+        Some(jobs::postpone(job, self.now(), false, &in_full(&error)))
     }
 
     fn jittered(&self, wait: Duration) -> Duration {

@@ -176,6 +176,23 @@ pub async fn find_next_due(db: &Db, lane: Lane, now: Timestamp) -> Result<Option
     }
 }
 
+/// Undoes a claim whose answer was lost, known by its end: nobody has begun what it took.
+pub fn give_back(lane: Lane, node: NodeId, lease_until: Timestamp) -> Stmt {
+    Stmt::new(
+        "UPDATE jobs SET lease_until = 0, node_id = NULL, attempts = attempts - 1 \
+         WHERE lane = $1 AND node_id = $2 AND lease_until = $3",
+        args![lane.to_string(), node, lease_until],
+    )
+}
+
+/// Makes the claim of a job longer that still runs. Without effect if it was claimed anew meanwhile.
+pub fn renew(id: JobId, attempts: u32, lease_until: Timestamp) -> Stmt {
+    Stmt::new(
+        "UPDATE jobs SET lease_until = $3 WHERE id = $1 AND attempts = $2 AND node_id IS NOT NULL",
+        args![id, attempts, lease_until],
+    )
+}
+
 /// The job is done. Without effect if it was claimed anew meanwhile.
 pub fn complete(job: &Job) -> Stmt {
     Stmt::new("DELETE FROM jobs WHERE id = $1 AND attempts = $2", args![job.id, job.attempts])

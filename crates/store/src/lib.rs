@@ -94,11 +94,14 @@ impl Store {
         if self.db.engine() == Engine::Postgres {
             stmts.extend(wakes.iter().map(signals::notify));
         }
-        let answers = self.db.apply(stmts).await?;
-        for wake in &wakes {
-            self.signals.signal(wake);
+        let outcome = self.db.apply(stmts).await;
+        // What may have been written may be waited for: who is woken for nothing looks and sleeps again.
+        if matches!(outcome, Ok(_) | Err(DbError::Uncertain(_))) {
+            for wake in &wakes {
+                self.signals.signal(wake);
+            }
         }
-        Ok(answers)
+        outcome
     }
 
     /// Commits the unit unless a guard shows that somebody was faster.

@@ -13,6 +13,7 @@ mod laws;
 mod life;
 mod load;
 mod metrics;
+mod outage;
 mod pages;
 mod pair;
 mod pitfalls;
