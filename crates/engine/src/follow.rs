@@ -1,12 +1,12 @@
-//! The loop of one mailbox: subscription, delta track and sweep of every folder,
-//! again and again.
+//! The loop of one mailbox: delta track and sweep of every folder, again and again.
 //!
 //! Started by `supervise` on the node that holds the mailbox's lease. It is the same
 //! code at the first connection, after a crash and after an outage. Rule kept: mails
-//! come by the delta query whatever becomes of the subscription (design invariant 3).
+//! come by the delta query whatever becomes of the subscriptions, which have a loop of
+//! their own (design invariant 3).
 
 use jiff::SignedDuration;
-use postroom_graph::{Graph, GraphError, GraphErrorKind, Mailbox as Lane, ParkReason};
+use postroom_graph::{GraphError, GraphErrorKind, Mailbox as Lane, ParkReason};
 use postroom_model::{MailboxId, Timestamp, mailbox::MailboxHealth};
 use postroom_store::{
     DbError, Unit, feed::Topic, folders, folders::Folder, mailboxes, mailboxes::Mailbox, subscriptions,
@@ -22,23 +22,20 @@ use crate::{
 /// After an error the loop waits this long, doubled each time.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(2);
 /// The longest wait after errors.
-const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(5);
+pub(crate) const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(5);
 
 /// Something that failed and is tried again after growing waits.
 #[derive(Default)]
-struct Trouble {
+pub(crate) struct Trouble {
     times: u32,
     /// Not before; nothing while it works.
-    again_at: Option<Timestamp>,
+    pub(crate) again_at: Option<Timestamp>,
     cause: String,
 }
 
 impl Trouble {
-    fn is_due(&self, now: Timestamp) -> bool {
-        self.again_at.is_none_or(|at| at <= now)
-    }
-
-    fn note(&mut self, error: &JobError, now: Timestamp) -> Timestamp {
+    /// Takes down a failure. Gives when to try again.
+    pub(crate) fn note(&mut self, error: &JobError, now: Timestamp) -> Timestamp {
         let wait = FIRST_WAIT.saturating_mul(1 << self.times.min(16)).min(LONGEST_WAIT);
         let at = match error.retry() {
             Retry::Park(Some(until)) => until,
@@ -47,18 +44,19 @@ impl Trouble {
         *self = Self { times: self.times + 1, again_at: Some(at), cause: in_full(error) };
         at
     }
+
+    /// What is wrong; nothing while it works.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.again_at.map(|_| self.cause.as_str())
+    }
 }
 
 /// What came of one look at a folder.
 struct Followed {
-    /// Why its subscription could not be seen to.
-    refused: Option<JobError>,
     /// Whether announcements can be expected.
     announced: bool,
     /// When its next delta round is due.
     round: Option<Timestamp>,
-    /// When its subscription is to be looked at.
-    renewal: Option<Timestamp>,
 }
 
 /// When the loop looks again.
@@ -73,10 +71,10 @@ impl Engine {
     pub(crate) async fn run_mailbox(&self, id: MailboxId, end: CancellationToken) {
         let hints = self.hints(id);
         let begun = self.now();
-        let (mut following, mut subscribing) = (Trouble::default(), Trouble::default());
+        let mut following = Trouble::default();
         loop {
             let looked = self.now();
-            let next = match self.reconcile_mailbox(id, begun, &mut subscribing).await {
+            let next = match self.reconcile_mailbox(id, begun).await {
                 Ok(Some(at)) => {
                     following = Trouble::default();
                     Next { at, hastened: true }
@@ -106,13 +104,12 @@ impl Engine {
         }
     }
 
-    /// Brings subscription and delta track of every folder to where they should be.
-    /// Gives the time of the next look, or nothing if the mailbox is gone. `begun` is when this loop began.
+    /// Brings the delta track of every folder to where it should be. Gives the time of the next look, or
+    /// nothing if the mailbox is gone. `begun` is when this loop began.
     async fn reconcile_mailbox(
         &self,
         id: MailboxId,
         begun: Timestamp,
-        subscribing: &mut Trouble,
     ) -> Result<Option<Timestamp>, JobError> {
         let db = &self.store().db;
         let Some(mut mailbox) = mailboxes::find(db, id).await? else { return Ok(None) };
@@ -128,79 +125,59 @@ impl Engine {
         let lane = self.mailbox(&mailbox).await?;
         if let Some(asked) = mailbox.resync_asked_at {
             self.begin_resync(&mailbox, &lane, asked).await?;
-            *subscribing = Trouble::default();
         }
-        let graph = self.graph(mailbox.integration).await?;
-        let asking = subscribing.is_due(self.now()).then_some(&graph);
-        let (mut refused, mut broken) = (None, None);
-        let mut announced = true;
-        let (mut next, mut renewal) = (self.now() + self.heartbeat().look, None);
+        let unannounced_because = self.hints(id).subscribing().cause().map(str::to_owned);
+        let (mut announced, mut broken) = (true, None);
+        let mut next = self.now() + self.heartbeat().look;
         for folder in folders::list_of_mailbox(db, id).await? {
             // What is wrong with one folder stops no other.
-            match self.follow_folder(&mailbox, &lane, &folder, begun, asking).await {
+            match self.follow_folder(&mailbox, &lane, &folder, begun, unannounced_because.is_some()).await {
                 Ok(followed) => {
                     announced &= followed.announced;
-                    refused = refused.or(followed.refused);
                     next = next.min(followed.round.unwrap_or(next));
-                    renewal = [renewal, followed.renewal].into_iter().flatten().min();
                 }
                 Err(error) => broken = broken.or(Some(error)),
             }
         }
-        match refused {
-            Some(error) => {
-                subscribing.note(&error, self.now());
-                tracing::warn!(
-                    mailbox.id = %id,
-                    error = %error,
-                    cause = subscribing.cause,
-                    "Mailbox can't be subscribed to; its mails come by the delta query"
-                );
-            }
-            None if asking.is_some() => *subscribing = Trouble::default(),
-            None => {}
-        }
         if let Some(error) = broken {
             return Err(error);
         }
-        // What could not be done when it was due is done at the end of the wait, not before.
-        next = next.min(subscribing.again_at.or(renewal).unwrap_or(next));
-        let (health, detail) = if announced {
-            (MailboxHealth::Healthy, None)
-        } else {
-            (MailboxHealth::Polling, Some(subscribing.cause.as_str()))
-        };
-        self.record_health(&mailbox, health, detail).await?;
+        if announced {
+            self.record_health(&mailbox, MailboxHealth::Healthy, None).await?;
+        } else if unannounced_because.is_some() || mailbox.health != MailboxHealth::Connecting {
+            self.record_health(&mailbox, MailboxHealth::Polling, unannounced_because.as_deref()).await?;
+        }
         Ok(Some(next))
     }
 
-    /// Brings one folder to where it should be. Its subscription is seen to only with a client
-    /// in `asking`; while announcements can't be expected, the folder is followed each minute.
+    /// Brings one folder to where it should be. While announcements can't be had, `is_polled`, it is
+    /// followed each minute.
     async fn follow_folder(
         &self,
         mailbox: &Mailbox,
         lane: &Lane,
         folder: &Folder,
         begun: Timestamp,
-        asking: Option<&Graph>,
+        is_polled: bool,
     ) -> Result<Followed, JobError> {
         let db = &self.store().db;
         let folder = self.resolve_folder(lane, folder).await?;
-        let refused = match asking {
-            Some(graph) => self.reconcile_subscription(graph, mailbox, &folder).await.err(),
-            None => None,
-        };
-        let all = subscriptions::list_of_folder(db, folder.id).await?;
-        let announced = subscribe::stands(all.first(), self.now());
-        if !announced {
+        let newest = subscriptions::list_of_folder(db, folder.id).await?.into_iter().next();
+        let announced = subscribe::stands(newest.as_ref(), self.now());
+        if !announced && is_polled {
             self.watch_closely(&folder).await?;
         }
-        if sync::next_round(&folder, begun).is_none_or(|due| due <= self.now()) {
-            self.delta_round(mailbox, lane, &folder).await?;
+        let is_due = sync::next_round(&folder, begun).is_none_or(|due| due <= self.now());
+        let round = if is_due { self.delta_round(mailbox, lane, &folder).await } else { Ok(()) };
+        // A track that can't be followed is no reason not to look at the dates.
+        let swept = self.sweep_if_due(mailbox, lane, &folder).await;
+        round.and(swept)?;
+        if is_due || !announced {
+            // What was found may show that nothing announced it.
+            self.hints(mailbox.id).subscribe.notify_one();
         }
-        self.sweep_if_due(mailbox, lane, &folder).await?;
         let round = folders::find(db, folder.id).await?.and_then(|folder| sync::next_round(&folder, begun));
-        Ok(Followed { refused, announced, round, renewal: subscribe::next_look(all.first()) })
+        Ok(Followed { announced, round })
     }
 
     /// Everything is looked at anew: folders by their names, tracks from their beginning,
@@ -213,6 +190,7 @@ impl Engine {
             .with(mailboxes::record_resync_begun(mailbox.id, asked));
         self.store().commit(unit).await?;
         lane.end_rest();
+        self.hints(mailbox.id).look_anew();
         tracing::info!(mailbox.id = %mailbox.id, "Mailbox is looked at anew, as asked");
         Ok(())
     }

@@ -82,8 +82,12 @@ impl Engine {
             }
             self.store().commit(unit).await?;
         }
+        let hints = self.hints(subscription.mailbox);
+        if heard.len() < ours.len() {
+            hints.subscribe.notify_one();
+        }
         if !ours.is_empty() {
-            self.hints(subscription.mailbox).heard.notify_one();
+            hints.heard.notify_one();
         }
         Ok(Intake { taken: ours.len(), refused: foreign.len(), unknown: 0 })
     }

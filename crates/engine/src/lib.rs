@@ -36,7 +36,7 @@ pub mod watch;
 pub mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use postroom_graph::{ReadFile, Transport};
 use postroom_model::{Clock, Entropy, IntegrationId, MailboxId, NodeId, Timestamp, alerts::Alert};
@@ -48,7 +48,7 @@ use url::Url;
 pub use jobs::{JobError, in_full};
 pub use tasks::{Cpu, Tasks};
 
-use crate::connections::Connection;
+use crate::{connections::Connection, follow::Trouble};
 
 /// What the engine is made of: the effects and the place of its public address.
 pub struct Parts {
@@ -99,13 +99,30 @@ struct Inner {
     leased_until: Mutex<Timestamp>,
 }
 
-/// What wakes the loop of a mailbox.
+/// What wakes the loops of a mailbox, and what they tell each other.
 #[derive(Default)]
 struct Hints {
     /// Something was announced.
     heard: Notify,
-    /// Somebody paused or resumed it, or wants it looked at anew.
+    /// It stands otherwise than before: paused, resumed, subscribed to.
     changed: Notify,
+    /// Its subscriptions may need something.
+    subscribe: Notify,
+    /// What is wrong with its subscriptions.
+    subscribing: Mutex<Trouble>,
+}
+
+impl Hints {
+    /// Everything is tried at once, whatever failed before.
+    fn look_anew(&self) {
+        *self.subscribing() = Trouble::default();
+        self.changed.notify_one();
+        self.subscribe.notify_one();
+    }
+
+    fn subscribing(&self) -> MutexGuard<'_, Trouble> {
+        self.subscribing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How many changes a slow listener may lag behind before it must read anew.

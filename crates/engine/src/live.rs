@@ -98,8 +98,9 @@ impl Engine {
         match mailboxes::list(&self.store().db).await {
             Ok(mailboxes) => mailboxes
                 .iter()
-                .filter(|one| one.health == MailboxHealth::Failing && integrations.contains(&one.integration))
-                .for_each(|one| self.hints(one.id).changed.notify_one()),
+                .filter(|one| matches!(one.health, MailboxHealth::Failing | MailboxHealth::Polling))
+                .filter(|one| integrations.contains(&one.integration))
+                .for_each(|one| self.hints(one.id).look_anew()),
             Err(error) => tracing::warn!(error = %error, "Failing mailboxes wait for their next try"),
         }
     }

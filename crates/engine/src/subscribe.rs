@@ -1,26 +1,33 @@
 //! Keeps one change-notification subscription for each watched folder, as a
 //! controller does: the subscription that should be against the one that is.
 //!
-//! Called by the mailbox's loop; idempotent. The path and the hash of the client
+//! A loop for each mailbox, on the node that holds its lease, beside the one that
+//! follows it: whatever Microsoft does with subscriptions, mails come by the delta
+//! query meanwhile. Idempotent. The path and the hash of the client
 //! state are committed before Microsoft is asked, because the handshake comes
 //! before the answer. Whatever is wrong with a subscription (ended, refused,
 //! unknown to Microsoft, made for another address, silent) is answered by one that
-//! is made anew; mails come by the delta query meanwhile.
+//! is made anew.
 
 use aws_lc_rs::digest;
 use jiff::SignedDuration;
 use postroom_graph::{Graph, GraphError, GraphErrorKind, NewSubscription};
-use postroom_model::{SubscriptionId, Timestamp};
+use postroom_model::{MailboxId, SubscriptionId, Timestamp};
 use postroom_store::{
-    Unit,
+    DbError, Unit,
     folders::{self, Folder},
-    mailboxes::Mailbox,
+    mailboxes::{self, Mailbox},
     messages::{self, Unannounced},
     subscriptions::{self, Prepared, Subscription},
 };
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
-use crate::{Engine, jobs::JobError};
+use crate::{
+    Engine,
+    follow::Trouble,
+    jobs::{JobError, in_full},
+};
 
 /// What is asked for: 10,070 minutes are granted, documentation says 10,080
 /// (<https://learn.microsoft.com/en-us/graph/api/resources/subscription>).
@@ -85,7 +92,7 @@ fn is_silent(
 }
 
 /// When the subscription has to be looked at again.
-pub(crate) fn next_look(newest: Option<&Subscription>) -> Option<Timestamp> {
+fn next_look(newest: Option<&Subscription>) -> Option<Timestamp> {
     let newest = newest?;
     let renewal = renewal_at(newest, newest.expires_at?);
     Some(renewal.min(newest.checked_at.unwrap_or(newest.created_at) + CHECK_EVERY))
@@ -102,19 +109,85 @@ pub(crate) fn notification_url(public_url: &str, path: &str) -> String {
 }
 
 impl Engine {
+    /// Looks after the subscriptions of a mailbox until `end`.
+    pub(crate) async fn run_subscriptions(&self, id: MailboxId, end: CancellationToken) {
+        let hints = self.hints(id);
+        *hints.subscribing() = Trouble::default();
+        loop {
+            let resting = hints.subscribing().again_at.filter(|at| *at > self.now());
+            let next = match resting {
+                Some(at) => at,
+                None => match self.reconcile_subscriptions(id).await {
+                    Ok(Some(at)) => {
+                        if std::mem::take(&mut *hints.subscribing()).cause().is_some() {
+                            hints.changed.notify_one();
+                        }
+                        at
+                    }
+                    Ok(None) => return,
+                    Err(error) => {
+                        tracing::warn!(
+                            mailbox.id = %id,
+                            error = %error,
+                            cause = in_full(&error),
+                            "Mailbox can't be subscribed to; its mails come by the delta query"
+                        );
+                        let mut trouble = hints.subscribing();
+                        if trouble.cause().is_none() {
+                            // Its state says so from now on, and it is followed more closely.
+                            hints.changed.notify_one();
+                        }
+                        trouble.note(&error, self.now())
+                    }
+                },
+            };
+            tokio::select! {
+                biased;
+                () = end.cancelled() => return,
+                () = hints.subscribe.notified() => {}
+                () = self.sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// Brings the subscriptions of a mailbox to where they should be. Gives the time of the next look, or
+    /// nothing if the mailbox is gone.
+    async fn reconcile_subscriptions(&self, id: MailboxId) -> Result<Option<Timestamp>, JobError> {
+        let db = &self.store().db;
+        let Some(mailbox) = mailboxes::find(db, id).await? else { return Ok(None) };
+        let mut next = self.now() + CHECK_EVERY;
+        if mailbox.paused_at.is_some() {
+            return Ok(Some(next));
+        }
+        let graph = self.graph(mailbox.integration).await?;
+        let mut broken = None;
+        for folder in folders::list_of_mailbox(db, id).await? {
+            // Where it is has to be known first; who follows it finds that out, and says so.
+            if folder.graph_id.is_none() {
+                continue;
+            }
+            // What is wrong with one folder stops no other.
+            match self.reconcile_subscription(&graph, &mailbox, &folder).await {
+                Ok(newest) => next = next.min(next_look(newest.as_ref()).unwrap_or(next)),
+                Err(error) => broken = broken.or(Some(error)),
+            }
+        }
+        broken.map_or(Ok(Some(next)), Err)
+    }
+
     /// The public address as it stands in subscriptions: without a slash at its end.
     pub(crate) fn subscribed_url(&self) -> &str {
         self.public_url().as_str().trim_end_matches('/')
     }
 
     /// Makes, renews or confirms the subscription of a folder where that is due, and
-    /// removes what is left of earlier ones.
-    pub(crate) async fn reconcile_subscription(
+    /// removes what is left of earlier ones. Gives the newest.
+    async fn reconcile_subscription(
         &self,
         graph: &Graph,
         mailbox: &Mailbox,
         folder: &Folder,
-    ) -> Result<(), JobError> {
+    ) -> Result<Option<Subscription>, JobError> {
         let newest = subscriptions::list_of_folder(&self.store().db, folder.id).await?.into_iter().next();
         let silent = match &newest {
             Some(subscription) => self.listen_for_silence(folder, subscription).await?,
@@ -127,7 +200,7 @@ impl Engine {
             decide(newest.as_ref(), self.subscribed_url(), self.now())
         };
         match (action, &newest) {
-            (Action::Nothing, _) => return Ok(()),
+            (Action::Nothing, _) => return Ok(newest),
             (Action::Check, Some(subscription)) => {
                 if !self.check_subscription(graph, subscription).await? {
                     self.create_subscription(graph, mailbox, folder).await?;
@@ -142,13 +215,15 @@ impl Engine {
                 self.create_subscription(graph, mailbox, folder).await?;
             }
         }
-        for old in subscriptions::list_of_folder(&self.store().db, folder.id).await?.iter().skip(1) {
+        let mut all = subscriptions::list_of_folder(&self.store().db, folder.id).await?.into_iter();
+        let newest = all.next();
+        for old in all {
             if let Some(graph_id) = &old.graph_id {
                 graph.delete_subscription(graph_id).await?;
             }
             self.store().commit(Unit::new().with(subscriptions::delete(old.id))).await?;
         }
-        Ok(())
+        Ok(newest)
     }
 
     /// Has the folder followed more closely after mails that nobody announced. Gives
@@ -192,7 +267,7 @@ impl Engine {
             if let Some(longest) = error.longest_subscription().filter(|longest| *longest < life) {
                 life = longest;
             } else if let Some(existing) = error.existing_subscription() {
-                if self.adopt(graph, folder, &existing).await? {
+                if self.adopt(graph, mailbox, folder, &existing).await? {
                     return Ok(());
                 }
                 tracing::info!(mailbox.id = %mailbox.id, "A subscription that is not in use stands in the way and is removed");
@@ -235,8 +310,7 @@ impl Engine {
             .await;
         match granted {
             Ok(granted) => {
-                let stmt = subscriptions::record_granted(id, &granted.id, granted.expires, self.now());
-                self.store().commit(Unit::new().with(stmt)).await?;
+                self.record_made(mailbox, folder, id, &granted.id, granted.expires).await?;
                 tracing::info!(mailbox.id = %mailbox.id, subscription.id = %id, "Subscribed to new mail");
                 Ok(Ok(()))
             }
@@ -251,8 +325,33 @@ impl Engine {
         }
     }
 
+    /// A subscription announces from now on. What came before that, since the folder was last looked at, is
+    /// found by one more look.
+    async fn record_made(
+        &self,
+        mailbox: &Mailbox,
+        folder: &Folder,
+        id: SubscriptionId,
+        graph_id: &str,
+        expires: Timestamp,
+    ) -> Result<(), DbError> {
+        let now = self.now();
+        let unit = Unit::new()
+            .with(subscriptions::record_granted(id, graph_id, expires, now))
+            .with(folders::record_dirty(folder.id, now));
+        self.store().commit(unit).await?;
+        self.hints(mailbox.id).changed.notify_one();
+        Ok(())
+    }
+
     /// Keeps a subscription that stands in the way, if it is one of ours whose making was never answered.
-    async fn adopt(&self, graph: &Graph, folder: &Folder, graph_id: &str) -> Result<bool, JobError> {
+    async fn adopt(
+        &self,
+        graph: &Graph,
+        mailbox: &Mailbox,
+        folder: &Folder,
+        graph_id: &str,
+    ) -> Result<bool, JobError> {
         let Some(found) = graph.find_subscription(graph_id).await? else { return Ok(false) };
         let url = found.notification_url.as_deref().unwrap_or_default();
         let rows = subscriptions::list_of_folder(&self.store().db, folder.id).await?;
@@ -260,8 +359,7 @@ impl Engine {
             .iter()
             .find(|row| row.graph_id.is_none() && notification_url(self.subscribed_url(), &row.path) == url);
         let Some(row) = ours else { return Ok(false) };
-        let stmt = subscriptions::record_granted(row.id, graph_id, found.expires, self.now());
-        self.store().commit(Unit::new().with(stmt)).await?;
+        self.record_made(mailbox, folder, row.id, graph_id, found.expires).await?;
         Ok(true)
     }
 

@@ -187,6 +187,11 @@ impl Engine {
                     let end = token.clone();
                     async move { engine.run_mailbox(id, end).await }
                 });
+                let token = end.clone();
+                self.keep(charge, move |engine| {
+                    let end = token.clone();
+                    async move { engine.run_subscriptions(id, end).await }
+                });
             }
         }
         end.drop_guard()
@@ -209,7 +214,7 @@ impl Engine {
                 self.store().signals.signal(&Wake::Lane(Lane::Mailbox(mailbox.id)));
             }
             if turned || mailbox.resync_asked_at.is_some() {
-                self.hints(mailbox.id).changed.notify_one();
+                self.hints(mailbox.id).look_anew();
             }
         }
     }

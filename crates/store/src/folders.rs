@@ -105,6 +105,11 @@ pub fn record_notified(id: FolderId, at: Timestamp) -> Stmt {
     )
 }
 
+/// Something may have come that nobody announced: a delta round is due.
+pub fn record_dirty(id: FolderId, at: Timestamp) -> Stmt {
+    Stmt::new("UPDATE folders SET dirty_since = COALESCE(dirty_since, $2) WHERE id = $1", args![id, at])
+}
+
 /// One page of a round is in the ledger: the round goes on at `resume_link`. Lost
 /// if another round moved the track meanwhile.
 pub fn record_page(id: FolderId, from: Option<&str>, resume_link: &str, older: u32) -> Stmt {
