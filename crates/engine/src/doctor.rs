@@ -464,9 +464,10 @@ impl Examined<'_> {
             GraphError::Gone(_) => Cause::MailboxUnknown,
             GraphError::Throttled { .. } | GraphError::Parked(_) => Cause::Throttled,
             GraphError::Token(_) => Cause::NeedsEarlier,
-            GraphError::ItemBroken(_) | GraphError::SyncStateLost(_) | GraphError::Malformed { .. } => {
-                Cause::GraphTrouble
-            }
+            GraphError::ItemBroken(_)
+            | GraphError::SyncStateLost(_)
+            | GraphError::TrackElsewhere { .. }
+            | GraphError::Malformed { .. } => Cause::GraphTrouble,
         };
         let finding = match cause {
             Cause::Throttled | Cause::GraphTrouble | Cause::NeedsEarlier => Finding::cant_tell(check, cause),

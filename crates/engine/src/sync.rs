@@ -45,6 +45,12 @@ pub(crate) fn next_round(folder: &Folder, begun: Timestamp) -> Option<Timestamp>
     )
 }
 
+/// Whether a link that was kept is of no use any more: Microsoft forgot the track, refuses the link for
+/// whatever reason, or it leads to where Graph was before.
+fn is_track_lost(error: &GraphError) -> bool {
+    matches!(error.kind(), GraphErrorKind::SyncStateLost | GraphErrorKind::Refused)
+}
+
 /// Where a page is too much for Graph, which then answers 504, less is asked for at a time, in two
 /// steps: the breaker opens at five failures in a row.
 /// <https://github.com/microsoftgraph/microsoft-graph-docs/issues/5853>
@@ -63,6 +69,7 @@ impl Engine {
         let mut folder = folder.clone();
         let started = self.now();
         let mut page_size = PAGE;
+        let mut is_begun_anew = false;
         loop {
             let from = folder.resume_link.clone().or_else(|| folder.delta_link.clone());
             let target = folder.graph_id.as_deref().unwrap_or(&folder.name);
@@ -76,9 +83,14 @@ impl Engine {
                     page_size = less;
                     continue;
                 }
-                Err(error) if error.kind() == GraphErrorKind::SyncStateLost && from.is_some() => {
-                    // Microsoft forgot the track: crawl anew at once; what is known stays known.
-                    tracing::info!(folder.id = %folder.id, "Delta track is lost, the folder is crawled anew");
+                Err(error) if from.is_some() && !is_begun_anew && is_track_lost(&error) => {
+                    // Crawled anew at once, but not again and again; what is known stays known.
+                    is_begun_anew = true;
+                    tracing::info!(
+                        folder.id = %folder.id,
+                        error = %error,
+                        "The delta track can't be followed any more, the folder is crawled anew"
+                    );
                     self.store().commit(Unit::new().with(folders::forget_track(folder.id))).await?;
                     folder.delta_link = None;
                     folder.resume_link = None;

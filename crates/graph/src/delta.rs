@@ -110,7 +110,7 @@ impl Mailbox {
             DeltaFrom::Start => {
                 self.at(&format!("/mailFolders/{}/messages/delta?$select={SELECT}", encoded(folder)))
             }
-            DeltaFrom::Link(link) => self.graph.root().follow(Operation::Delta, link)?,
+            DeltaFrom::Link(link) => self.graph.root().follow(Operation::Delta, link).map_err(strayed)?,
         };
         let call = Call::get(Operation::Delta, target).page_size(page_size);
         let page: Page<Change> = parsed(Operation::Delta, &self.call(Priority::Delta, call).await?)?;
@@ -155,6 +155,14 @@ impl Mailbox {
         let body = self.call(Priority::Backlog, Call::get(Operation::ListIds, target)).await?;
         let page: Page<IdItem> = parsed(Operation::ListIds, &body)?;
         Ok(IdPage { items: page.value, next: page.next_link })
+    }
+}
+
+/// A track that leads elsewhere is lost: the integration may have got another address since.
+fn strayed(error: GraphError) -> GraphError {
+    match error {
+        GraphError::Malformed { reason, .. } => GraphError::TrackElsewhere { reason },
+        other => other,
     }
 }
 

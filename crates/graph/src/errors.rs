@@ -60,6 +60,12 @@ pub enum GraphError {
     /// See [`GraphErrorKind::SyncStateLost`].
     #[error("Graph forgot the folder's delta track, it is read anew: {0}")]
     SyncStateLost(Box<Answer>),
+    /// The link at which the delta track goes on leads away from Graph: see [`GraphErrorKind::SyncStateLost`].
+    #[error("the folder's delta track can't be followed, it is read anew: {reason}")]
+    TrackElsewhere {
+        /// What is wrong with the link.
+        reason: String,
+    },
     /// See [`GraphErrorKind::Throttled`].
     #[error("Graph asks to wait until {until}: {answer}")]
     Throttled {
@@ -149,7 +155,7 @@ impl GraphError {
     pub fn kind(&self) -> GraphErrorKind {
         match self {
             Self::Gone(_) => GraphErrorKind::Gone,
-            Self::SyncStateLost(_) => GraphErrorKind::SyncStateLost,
+            Self::SyncStateLost(_) | Self::TrackElsewhere { .. } => GraphErrorKind::SyncStateLost,
             Self::Throttled { until, .. } => GraphErrorKind::Throttled { until: *until },
             Self::Parked(Parked { until, .. }) => GraphErrorKind::Parked { until: *until },
             Self::Unauthorized(_) => GraphErrorKind::Unauthorized,
@@ -180,6 +186,7 @@ impl GraphError {
             Self::Parked(_)
             | Self::Outage(_)
             | Self::Unknown(_)
+            | Self::TrackElsewhere { .. }
             | Self::Malformed { .. }
             | Self::Token(_) => None,
         }

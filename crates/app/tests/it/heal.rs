@@ -151,6 +151,53 @@ async fn what_fails_about_subscriptions_is_asked_again_after_growing_waits_and_s
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_delta_link_that_is_of_no_use_any_more_is_given_up_by_itself() -> anyhow::Result<()> {
+    let world = world().await?;
+    let mut delivered = Vec::new();
+    let support = mailbox(&world, SUPPORT).await?.id;
+    for link in [
+        // The integration had another address before.
+        "https://graph.elsewhere.example/v1.0/users/x/mailFolders/y/messages/delta?$deltatoken=z",
+        // Microsoft takes it for nonsense.
+        "http://127.0.0.1:2/v1.0/users/support%40contoso.example/mailFolders/inbox/messages/delta?$filter=nonsense",
+    ] {
+        let folder = &folders::list_of_mailbox(world.db(), support).await?[0];
+        let from = folder.delta_link.as_deref();
+        let kept = folders::record_round(folder.id, from, link, 0, world.now(), world.now());
+        world.db().apply(vec![kept]).await?;
+        world.simulator.set_switch("notify.outage", json!(true))?;
+        let mail = write(&world, SUPPORT, "By the delta query alone");
+        assert!(minutes_until_taken(&world, &mail).await? <= 6);
+        assert_eq!(mailbox(&world, SUPPORT).await?.health, MailboxHealth::Healthy);
+        delivered.push(mail);
+        world.simulator.set_switch("notify.outage", json!(false))?;
+    }
+    assert_taken_once(&world, &delivered).await?;
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn tracks_that_are_lost_again_and_again_are_not_followed_in_circles() -> anyhow::Result<()> {
+    let world = World::start(Plan::sample(Ground::Virtual)).await?;
+    for number in 0..600 {
+        write(&world, SUPPORT, &format!("Older {number}"));
+    }
+    world.simulator.set_switch("delta.expire_rate", json!(1))?;
+    let before = asked(&world, "delta");
+    pause(30).await;
+    let more = asked(&world, "delta") - before;
+    // Two times the first page and its follower at each try, and a try each five minutes at last.
+    assert!((10..120).contains(&more), "{more} requests in half an hour");
+    assert_eq!(mailbox(&world, SUPPORT).await?.health, MailboxHealth::Failing);
+    world.simulator.set_switch("delta.expire_rate", json!(0))?;
+    let mail = write(&world, SUPPORT, "It is kept again");
+    pause(6).await;
+    assert_eq!(mailbox(&world, SUPPORT).await?.health, MailboxHealth::Healthy);
+    assert!(is_taken(&world, &mail).await?);
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_folder_that_is_missing_or_not_subscribed_to_stops_no_other_folder() -> anyhow::Result<()> {
     let world = World::start(plan("folders: [inbox, Orders]")).await?;
     pause(2).await;

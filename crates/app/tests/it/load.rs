@@ -84,18 +84,40 @@ async fn the_full_budget_carries_eight_mails_a_second_and_nothing_is_refused() -
     world.assert_quiet().await
 }
 
+#[tokio::test(start_paused = true)]
+async fn subscriptions_that_take_minutes_to_make_hold_up_no_mail_of_any_mailbox() -> anyhow::Result<()> {
+    let (addresses, plan) = fifty();
+    let world = World::start(plan).await?;
+    // Four are asked for at a time: it takes twelve minutes until each mailbox has its own.
+    world.simulator.set_switch("sub.answer_delay_ms", json!(55_000))?;
+    connected(&world).await?;
+    let delivered: Vec<_> = addresses.iter().map(|to| write(&world, to, "Meanwhile")).collect();
+    pause(6).await;
+    assert!(world.simulator.subscriptions().len() < addresses.len(), "they are still being made");
+    assert_taken_once(&world, &delivered).await?;
+    pause(10).await;
+    assert_eq!(world.simulator.subscriptions().len(), addresses.len());
+    world.assert_quiet().await
+}
+
+/// Fifty mailboxes, and their world.
+fn fifty() -> (Vec<&'static str>, Plan) {
+    let addresses: Vec<&'static str> = (0..50).map(|n| &*format!("box{n}@contoso.example").leak()).collect();
+    let plan = Plan {
+        mailboxes: addresses.iter().map(|address| MailboxConfig::new(*address, *address)).collect(),
+        organization: organization(&addresses),
+        ..Plan::sample(Ground::Virtual)
+    };
+    (addresses, plan)
+}
+
 /// How long each mail was on its way from the mailbox into a queue, by mailbox.
 type Ways = BTreeMap<usize, Vec<SignedDuration>>;
 
 /// An hour of mails to fifty mailboxes; in the middle of each `spoils`, for ten minutes.
 async fn hour_of_fifty(spoils: &[Spoil]) -> anyhow::Result<Ways> {
-    let addresses: Vec<&'static str> = (0..50).map(|n| &*format!("box{n}@contoso.example").leak()).collect();
-    let world = World::start(Plan {
-        mailboxes: addresses.iter().map(|address| MailboxConfig::new(*address, *address)).collect(),
-        organization: organization(&addresses),
-        ..Plan::sample(Ground::Virtual)
-    })
-    .await?;
+    let (addresses, plan) = fifty();
+    let world = World::start(plan).await?;
     connected(&world).await?;
     world.simulator.set_switch("latency_ms", json!(50))?;
     let mut delivered: Vec<(usize, Timestamp, Delivered)> = Vec::new();
