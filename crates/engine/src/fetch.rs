@@ -7,7 +7,7 @@
 use postroom_graph::{GraphError, GraphErrorKind, Mailbox as Lane, Priority};
 use postroom_mail::Head;
 use postroom_model::{
-    MailboxId, MessageId,
+    MailboxId, MessageId, Timestamp,
     ledger::{MessageState, Reason, Step},
     mailbox::{AfterTaking, Opened},
 };
@@ -15,7 +15,7 @@ use postroom_store::{
     Unit,
     content::{Written, message_context},
     feed::Topic,
-    mailboxes,
+    mailboxes::{self, Mailbox},
     messages::{self, Message},
     trace,
 };
@@ -37,7 +37,7 @@ const TRIES_BEFORE_REBUILT: u32 = 5;
 /// What Graph gave.
 enum Given {
     Mail(Written),
-    /// A draft of a person or of the doctor.
+    /// A draft of a person or of the doctor, or one that came before mails are taken.
     NoMail(Reason),
 }
 
@@ -58,7 +58,7 @@ impl Engine {
         if row.opened == Opened::Leave && self.is_opened(&graph, &message.graph_id).await? {
             return Ok(self.ended_unit(&message, MessageState::Ignored, Reason::OpenedByPerson, None));
         }
-        let (written, reason) = match self.as_given(&graph, &message).await {
+        let (written, reason) = match self.as_given(&graph, &row, &message).await {
             Ok(Given::Mail(written)) => (written, Reason::BytesAsGiven),
             Ok(Given::NoMail(reason)) => {
                 return Ok(self.ended_unit(&message, MessageState::Ignored, reason, None));
@@ -90,9 +90,9 @@ impl Engine {
         Ok(unit)
     }
 
-    /// The bytes as they come, sealed and stored. Only where no mail server wrote on them, Graph is
-    /// asked whether they are a draft: a person may have moved one here.
-    async fn as_given(&self, lane: &Lane, message: &Message) -> Result<Given, JobError> {
+    /// The bytes as they come, sealed and stored. Only where they look as if a person had moved them here,
+    /// Graph is asked whether they are a draft, or older than what is taken.
+    async fn as_given(&self, lane: &Lane, mailbox: &Mailbox, message: &Message) -> Result<Given, JobError> {
         let mut incoming = lane.message_stream(&message.graph_id, Priority::NewMail).await?;
         let mut writer = self.store().write_content(&message_context(message.id), self.now())?;
         let mut head = Head::default();
@@ -100,17 +100,28 @@ impl Engine {
             head.push(&bytes);
             writer.write(&bytes).await?;
         }
-        if !head.was_received()
-            && let Some(reason) = self.is_no_mail(lane, &message.graph_id).await?
+        // The delta query tells the date; an announcement does not.
+        let takes_from = mailbox.takes_from().filter(|_| message.received_at.is_none());
+        let may_be_older = takes_from.is_some_and(|from| head.received_at().is_none_or(|at| at < from));
+        if (!head.was_received() || may_be_older)
+            && let Some(reason) = self.is_no_mail(lane, &message.graph_id, takes_from).await?
         {
             return Ok(Given::NoMail(reason));
         }
         Ok(Given::Mail(writer.finish().await?))
     }
 
-    async fn is_no_mail(&self, lane: &Lane, graph_id: &str) -> Result<Option<Reason>, JobError> {
+    async fn is_no_mail(
+        &self,
+        lane: &Lane,
+        graph_id: &str,
+        takes_from: Option<Timestamp>,
+    ) -> Result<Option<Reason>, JobError> {
         match lane.message_meta(graph_id).await {
-            Ok(meta) if !meta.is_draft => Ok(None),
+            Ok(meta) if !meta.is_draft => {
+                let is_older = meta.received_at.zip(takes_from).is_some_and(|(at, from)| at < from);
+                Ok(is_older.then_some(Reason::Older))
+            }
             Ok(meta) if meta.subject.as_deref() == Some(PROBE_SUBJECT) => Ok(Some(Reason::Probe)),
             Ok(_) => Ok(Some(Reason::Draft)),
             // It was here a moment ago, and so are its bytes.

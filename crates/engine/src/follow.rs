@@ -9,7 +9,12 @@ use jiff::SignedDuration;
 use postroom_graph::{GraphError, GraphErrorKind, Mailbox as Lane, ParkReason};
 use postroom_model::{MailboxId, Timestamp, mailbox::MailboxHealth};
 use postroom_store::{
-    DbError, Unit, feed::Topic, folders, folders::Folder, mailboxes, mailboxes::Mailbox, subscriptions,
+    DbError, Unit,
+    feed::Topic,
+    folders::{self, Folder},
+    jobs::{self, Lane as JobLane},
+    mailboxes::{self, Mailbox},
+    subscriptions,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -142,10 +147,17 @@ impl Engine {
         if let Some(error) = broken {
             return Err(error);
         }
-        if announced {
-            self.record_health(&mailbox, MailboxHealth::Healthy, None).await?;
-        } else if unannounced_because.is_some() || mailbox.health != MailboxHealth::Connecting {
-            self.record_health(&mailbox, MailboxHealth::Polling, unannounced_because.as_deref()).await?;
+        // What was refused stands there already, with Microsoft's own words.
+        let is_limited = lane.lane().is_limited && mailbox.health == MailboxHealth::Failing;
+        // The first subscription may be on its way.
+        let is_new = unannounced_because.is_none() && mailbox.health == MailboxHealth::Connecting;
+        match announced {
+            _ if is_limited => {}
+            true => self.record_health(&mailbox, MailboxHealth::Healthy, None).await?,
+            false if is_new => {}
+            false => {
+                self.record_health(&mailbox, MailboxHealth::Polling, unannounced_because.as_deref()).await?;
+            }
         }
         Ok(Some(next))
     }
@@ -181,12 +193,13 @@ impl Engine {
     }
 
     /// Everything is looked at anew: folders by their names, tracks from their beginning,
-    /// subscriptions; a rest that nobody asked for ends.
+    /// subscriptions, whatever waits to be tried again; a rest that nobody asked for ends.
     async fn begin_resync(&self, mailbox: &Mailbox, lane: &Lane, asked: Timestamp) -> Result<(), JobError> {
         let now = self.now();
         let unit = Unit::new()
             .with(folders::forget_tracks_of(mailbox.id, now))
             .with(subscriptions::record_all_ended(mailbox.id, now))
+            .with(jobs::hasten_lane(JobLane::Mailbox(mailbox.id), now))
             .with(mailboxes::record_resync_begun(mailbox.id, asked));
         self.store().commit(unit).await?;
         lane.end_rest();
@@ -195,12 +208,12 @@ impl Engine {
         Ok(())
     }
 
-    async fn record_failure(&self, id: MailboxId, error: &JobError, cause: &str) {
+    pub(crate) async fn record_failure(&self, id: MailboxId, error: &JobError, cause: &str) {
         let health = match error {
             JobError::Graph(GraphError::Parked(parked)) => match parked.reason {
                 ParkReason::Throttled | ParkReason::Budget => MailboxHealth::Throttled,
                 // The lane rests because of what stands there already, with Microsoft's own words.
-                ParkReason::Outage | ParkReason::ShutOut => return,
+                ParkReason::Outage | ParkReason::ShutOut | ParkReason::NotAllowed => return,
             },
             JobError::Graph(error) if matches!(error.kind(), GraphErrorKind::Throttled { .. }) => {
                 MailboxHealth::Throttled

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use postroom_graph::{GraphError, GraphErrorKind};
+use postroom_graph::{GraphError, GraphErrorKind, ParkReason};
 use postroom_model::{Entropy, JobId, MailboxId, MessageId, OutgoingId, Timestamp};
 use postroom_store::{
     DbError,
@@ -155,6 +155,8 @@ pub(crate) enum Retry {
     Park(Option<Timestamp>),
     /// This item alone waits; the try does not count.
     Wait(Duration),
+    /// This item alone waits until then; the try does not count.
+    Until(Timestamp),
     /// At once: somebody was faster, and the present state is to be read again.
     Again,
 }
@@ -165,6 +167,11 @@ impl JobError {
     /// the lane.
     pub(crate) fn retry(&self) -> Retry {
         match self {
+            // Whatever needs only to read the mailbox goes on.
+            JobError::Graph(GraphError::Parked(parked)) if parked.reason == ParkReason::NotAllowed => {
+                Retry::Until(parked.until)
+            }
+            JobError::Graph(error) if error.is_of_one_right() => Retry::Wait(REFUSED_WAIT),
             JobError::Graph(error) => match error.kind() {
                 GraphErrorKind::Throttled { until } | GraphErrorKind::Parked { until } => {
                     Retry::Park(Some(until))
@@ -186,7 +193,11 @@ impl JobError {
                 BlobError::Open(_) | BlobError::List(_) | BlobError::Object { .. },
             ))
             | JobError::Connect(_) => Retry::Park(None),
-            JobError::Panicked | JobError::SubscriptionInTheWay | JobError::NoFolder(_) => Retry::Later,
+            // One mail that can't be read holds up no other.
+            JobError::Content(ContentError::Blob(BlobError::Unreadable { .. }))
+            | JobError::Panicked
+            | JobError::SubscriptionInTheWay
+            | JobError::NoFolder(_) => Retry::Later,
             JobError::Content(_) | JobError::NotConnected | JobError::Interrupted => Retry::Never,
             // Another version of Postroom can read it.
             JobError::Payload(_) => Retry::Wait(UNREADABLE_WAIT),
@@ -209,6 +220,8 @@ fn of_store(error: &DbError) -> Retry {
     }
 }
 
+/// How long a job waits whose right was refused; what Graph is asked meanwhile is kept down by the lane.
+const REFUSED_WAIT: Duration = Duration::from_secs(60);
 /// How long a job of another version waits for one that can read it.
 const UNREADABLE_WAIT: Duration = Duration::from_secs(600);
 

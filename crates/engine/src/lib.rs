@@ -108,6 +108,8 @@ struct Hints {
     changed: Notify,
     /// Its subscriptions may need something.
     subscribe: Notify,
+    /// Its jobs are tried at once, whatever they wait for.
+    work: Notify,
     /// What is wrong with its subscriptions.
     subscribing: Mutex<Trouble>,
 }
@@ -118,6 +120,7 @@ impl Hints {
         *self.subscribing() = Trouble::default();
         self.changed.notify_one();
         self.subscribe.notify_one();
+        self.work.notify_one();
     }
 
     fn subscribing(&self) -> MutexGuard<'_, Trouble> {

@@ -7,10 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::SignedDuration;
+use postroom_graph::GraphError;
 use postroom_model::{JobId, Timestamp};
 use postroom_store::{
     DbError, Stmt, Unit,
@@ -150,6 +152,10 @@ impl Engine {
     /// Runs the lane until `end`.
     pub(crate) async fn run_lane(&self, lane: Lane, end: CancellationToken) {
         let woken = self.store().signals.waiter(Wake::Lane(lane));
+        let hints = match lane {
+            Lane::Mailbox(id) => self.hints(id),
+            Lane::Work => Arc::default(),
+        };
         let mut hand = Hand::empty();
         // Whoever had the lane before dropped its jobs with it.
         hand.unwritten.push(jobs::release_lane(lane, self.node()));
@@ -174,6 +180,7 @@ impl Engine {
                 () = end.cancelled() => return,
                 Some(outcome) = hand.running.next() => hand.heed(outcome),
                 () = woken.notified() => hand.rhythm.look_at = None,
+                () = hints.work.notified() => hand.rhythm = Rhythm::default(),
                 () = self.sleep_until(wake_at), if hand.running.len() * 2 <= at_once(lane) => {
                     hand.rhythm.look_at = None;
                 }
@@ -213,7 +220,7 @@ impl Engine {
         }
         for job in claimed {
             hand.claimed.insert(job.id, job.attempts);
-            hand.running.push(self.carry_out(job).boxed());
+            hand.running.push(self.carry_out(lane, job).boxed());
         }
         Ok(())
     }
@@ -238,12 +245,12 @@ impl Engine {
     }
 
     /// Runs one job to the commit that ends, postpones or gives it up.
-    async fn carry_out(&self, job: Job) -> Outcome {
-        let (verdict, unwritten) = self.carried_out(&job).await;
+    async fn carry_out(&self, lane: Lane, job: Job) -> Outcome {
+        let (verdict, unwritten) = self.carried_out(lane, &job).await;
         Outcome { job: job.id, verdict, unwritten }
     }
 
-    async fn carried_out(&self, job: &Job) -> (Verdict, Option<Stmt>) {
+    async fn carried_out(&self, lane: Lane, job: &Job) -> (Verdict, Option<Stmt>) {
         if job.attempts > BEGINNINGS {
             return (Verdict::GoOn, self.end_without_success(job, &JobError::Interrupted).await);
         }
@@ -254,12 +261,21 @@ impl Engine {
                 Ok(()) => return (Verdict::GoOn, None),
                 Err(error) => error,
             };
+            if let JobError::Graph(refused @ GraphError::OutOfScope(_)) = &error
+                && refused.is_of_one_right()
+                && let Lane::Mailbox(mailbox) = lane
+            {
+                self.record_failure(mailbox, &error, &in_full(&error)).await;
+            }
             let now = self.now();
             return match error.retry() {
                 Retry::Again => continue,
                 Retry::Park(until) => {
                     let until = until.unwrap_or_else(|| now + OUTAGE_REST);
                     (Verdict::Rest(until), self.postpone(job, until, false, &error).await)
+                }
+                Retry::Until(until) => {
+                    (Verdict::Again(until), self.postpone(job, until, false, &error).await)
                 }
                 Retry::Wait(wait) => {
                     (Verdict::Again(now + wait), self.postpone(job, now + wait, false, &error).await)

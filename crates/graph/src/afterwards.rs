@@ -74,7 +74,14 @@ impl Mailbox {
                 None if let Some(known) = well_known(name) => known.to_owned(),
                 parent => match self.child(parent.as_deref(), name).await? {
                     Some(found) => found,
-                    None => self.make_child(parent.as_deref(), name).await?,
+                    None => match self.make_child(parent.as_deref(), name).await {
+                        Ok(made) => made,
+                        // Somebody else was faster.
+                        Err(error) if error.answer().is_some_and(|answer| answer.status == 409) => {
+                            self.child(parent.as_deref(), name).await?.ok_or(error)?
+                        }
+                        Err(error) => return Err(error),
+                    },
                 },
             });
         }
@@ -151,7 +158,7 @@ fn within(parent: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{answer, graph};
+    use crate::testing::{answer, graph, refusal};
     use bytes::Bytes;
     use http::{Method, Request};
 
@@ -165,6 +172,21 @@ mod tests {
         mailbox.categorize("id", "Taken").await.unwrap();
         assert_eq!(record.graph()[1].body().as_ref(), br#"{"categories":["Red","Taken"]}"#);
         mailbox.categorize("id", "Red").await.unwrap();
+        assert_eq!(record.graph().len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_somebody_else_makes_meanwhile_is_found() {
+        let (graph, record) = graph({
+            let mut asked = 0;
+            move |request: Request<Bytes>| {
+                let made = request.method() == Method::POST;
+                asked += u32::from(!made);
+                let found = if asked > 1 { r#"{"value":[{"id":"theirs"}]}"# } else { r#"{"value":[]}"# };
+                async move { Ok(if made { refusal(409, "ErrorFolderExists") } else { answer(200, found) }) }
+            }
+        });
+        assert_eq!(graph.mailbox("a@b.example").folder_at("Inbox/Done").await.unwrap(), "theirs");
         assert_eq!(record.graph().len(), 3);
     }
 

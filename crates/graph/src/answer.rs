@@ -126,7 +126,7 @@ impl Answer {
             404 if self.operation == Operation::CreateSubscription => Meaning::MailboxMissing,
             404 | 410 if self.operation.on_subscription() => Meaning::Gone,
             404 => match code.as_str() {
-                // Graph always gives a code: this is a proxy or gateway, and no proof that a mail is gone.
+                // This is a proxy or gateway, and no proof that a mail is gone.
                 "" => Meaning::Failed,
                 "errorinvaliduser"
                 | "mailboxnotenabledforrestapi"
@@ -140,6 +140,8 @@ impl Answer {
             412 => Meaning::Conflict,
             429 | 509 => Meaning::Throttled,
             407 | 408 => Meaning::Failed,
+            // Graph always gives a code.
+            400..=499 if code.is_empty() => Meaning::Failed,
             400..=499 => Meaning::Refused,
             _ => Meaning::Failed,
         }
@@ -222,6 +224,7 @@ mod tests {
             (CreateSubscription, 409, "ObjectIdentifierInUse", Refused),
             (MessageBytes, 412, "ErrorIrresolvableConflict", Conflict),
             (MessageBytes, 413, "RequestBodyTooLarge", Refused),
+            (MessageBytes, 451, "", Failed),
             (MessageBytes, 429, "ApplicationThrottled", Throttled),
             (MessageBytes, 500, "ErrorInternalServerError", Failed),
             (MessageBytes, 502, "", Failed),

@@ -148,7 +148,7 @@ impl Graph {
         priority: Priority,
         call: &Call,
     ) -> Result<(Slot, Incoming), GraphError> {
-        let mut slot = lane.enter(priority, call.upload()).await?;
+        let mut slot = lane.enter(priority, call.upload(), call.operation.right()).await?;
         let mut token = self.0.tokens.token().await?;
         let mut repeated = false;
         loop {
@@ -227,6 +227,7 @@ impl Graph {
         let concurrency = answer.names_concurrency();
         let standing = slot.finish(match meaning {
             Meaning::Throttled => Outcome::Throttled { retry_after, concurrency },
+            Meaning::OutOfScope if operation.right().is_some() => Outcome::NotAllowed,
             Meaning::Unauthorized | Meaning::OutOfScope | Meaning::MailboxMissing => Outcome::ShutOut,
             Meaning::Failed => Outcome::Failed { answered: true },
             Meaning::Gone | Meaning::SyncStateLost | Meaning::Refused | Meaning::Conflict => Outcome::Fine,
@@ -247,6 +248,8 @@ impl Graph {
             Meaning::Unauthorized => GraphError::Unauthorized(answer),
             Meaning::OutOfScope => GraphError::OutOfScope(answer),
             Meaning::MailboxMissing => GraphError::MailboxMissing(answer),
+            // It gives its properties all the same, as a rule.
+            Meaning::Refused if operation == Operation::MessageBytes => GraphError::ItemBroken(answer),
             Meaning::Refused => GraphError::Refused(answer),
         }
     }

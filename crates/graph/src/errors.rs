@@ -9,7 +9,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    answer::Answer, lane::Parked, requests::Operation, token::TokenError, transport::TransportError,
+    answer::Answer,
+    lane::{ParkReason, Parked},
+    requests::Operation,
+    token::TokenError,
+    transport::TransportError,
 };
 
 /// What an error means for the next try.
@@ -40,8 +44,9 @@ pub enum GraphErrorKind {
     /// No word on whether it was done: a time-out, a broken connection or an
     /// error of Graph's own, on a lane that otherwise works.
     Unknown,
-    /// Graph has an error of its own with this request again, while it answers others about the same
-    /// item, and the mailbox has not failed otherwise for five minutes: the item can't be had this way.
+    /// The item can't be had this way: Graph refuses its bytes, or has an error of its own with this request
+    /// again while it answers others about the same item, and the mailbox has not failed otherwise for five
+    /// minutes.
     ItemBroken,
     /// This request will not succeed as it is.
     Refused,
@@ -147,6 +152,15 @@ impl GraphError {
                 Failure::Answered(answer) => answer.status == 504,
                 Failure::Transport(_) => false,
             },
+            _ => false,
+        }
+    }
+
+    /// Whether Graph lets us read the mailbox, and refused what needs more than that.
+    pub fn is_of_one_right(&self) -> bool {
+        match self {
+            Self::OutOfScope(answer) => answer.operation.right().is_some(),
+            Self::Parked(parked) => parked.reason == ParkReason::NotAllowed,
             _ => false,
         }
     }

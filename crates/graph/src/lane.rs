@@ -6,6 +6,7 @@
 //! Exchange may still be at work. The rules themselves are in `lane/state.rs`;
 //! here is only the waiting.
 
+mod rights;
 mod state;
 
 use std::{
@@ -21,6 +22,7 @@ use tokio::{sync::Notify, time};
 use crate::errors::GraphError;
 use state::{Admission, State, Ticket};
 
+pub(crate) use rights::Right;
 pub(crate) use state::{Outcome, Standing};
 
 /// The limits of one mailbox. The defaults are Microsoft's
@@ -74,6 +76,8 @@ pub enum ParkReason {
     Outage,
     /// Graph does not let us in, or the mailbox does not exist.
     ShutOut,
+    /// Graph lets us read, and refused this.
+    NotAllowed,
 }
 
 impl fmt::Display for ParkReason {
@@ -83,6 +87,7 @@ impl fmt::Display for ParkReason {
             Self::Budget => "the requests allowed in this time are used up",
             Self::Outage => "requests failed one after the other",
             Self::ShutOut => "Graph does not let the application in, or the mailbox does not exist",
+            Self::NotAllowed => "Graph does not let the application do this",
         })
     }
 }
@@ -109,6 +114,8 @@ pub struct LaneView {
     pub parked: Option<Parked>,
     /// Whether the last word was a failure, so that only one request at a time tries.
     pub probing: bool,
+    /// Whether Graph refused something beyond reading, and did not grant it since.
+    pub is_limited: bool,
     /// Requests that may still be made in this window.
     pub budget_left: u32,
     /// Bytes that may still be sent in this window.
@@ -132,21 +139,30 @@ impl Lane {
         Arc::new(Self { state: Mutex::new(State::new(config, false)), clock, entropy })
     }
 
-    /// Waits for a slot in which `upload` bytes are sent, highest priority first, then first come.
+    /// Waits for a slot in which `upload` bytes are sent for something that needs `right`, highest priority
+    /// first, then first come.
     ///
     /// # Errors
-    /// At once when the lane rests for longer than a moment.
+    /// At once when the lane rests for longer than a moment, or the right was refused lately.
     pub(crate) async fn enter(
         self: &Arc<Self>,
         priority: Priority,
         upload: usize,
+        right: Option<Right>,
     ) -> Result<Slot, GraphError> {
         let place = Place::take(self, priority);
         loop {
-            let admission = self.lock().admit(place.ticket, upload as u64, self.clock.now());
+            let now = self.clock.now();
+            let admission = {
+                let mut state = self.lock();
+                match state.rights.barred_until(right, now) {
+                    Some(until) => Admission::Parked(Parked { until, reason: ParkReason::NotAllowed }),
+                    None => state.admit(place.ticket, upload as u64, now),
+                }
+            };
             match admission {
                 Admission::Enter { probe } => {
-                    return Ok(Slot { lane: Arc::clone(self), begun: None, probe, ended: false });
+                    return Ok(Slot { lane: Arc::clone(self), begun: None, right, probe, ended: false });
                 }
                 Admission::Parked(parked) => return Err(GraphError::Parked(parked)),
                 Admission::Wait(None) => place.woken.notified().await,
@@ -201,6 +217,7 @@ impl Drop for Place<'_> {
 pub(crate) struct Slot {
     lane: Arc<Lane>,
     begun: Option<Timestamp>,
+    right: Option<Right>,
     probe: bool,
     ended: bool,
 }
@@ -224,7 +241,13 @@ impl Slot {
         let jitter = self.lane.entropy.unit();
         let mut state = self.lane.lock();
         state.release(self.probe, matches!(outcome, Outcome::Failed { answered: false }), now);
-        let standing = state.judge(outcome, self.begun.unwrap_or(now), now, jitter);
+        let begun = self.begun.unwrap_or(now);
+        match (self.right, outcome) {
+            (Some(right), Outcome::NotAllowed) => state.rights.refuse(right, begun, now, jitter),
+            (Some(right), Outcome::Fine) => state.rights.allow(right),
+            _ => {}
+        }
+        let standing = state.judge(outcome, begun, now, jitter);
         state.wake();
         standing
     }
@@ -257,7 +280,7 @@ mod tests {
         let lane = lane(4);
         let started = time::Instant::now();
         join_all((0..40).map(|_| async {
-            let mut slot = lane.enter(Priority::NewMail, 0).await.unwrap();
+            let mut slot = lane.enter(Priority::NewMail, 0, None).await.unwrap();
             slot.begin();
             assert!(lane.view().in_flight <= 4);
             time::sleep(Duration::from_millis(50)).await;
@@ -272,7 +295,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_served_by_priority_then_first_come() {
         let lane = lane(1);
-        let first = lane.enter(Priority::Backlog, 0).await.unwrap();
+        let first = lane.enter(Priority::Backlog, 0, None).await.unwrap();
         let served = Mutex::new(Vec::new());
         let row = [
             (Priority::Backlog, "old"),
@@ -285,7 +308,7 @@ mod tests {
         let waiting = join_all(row.map(|(priority, name)| {
             let (lane, served) = (&lane, &served);
             async move {
-                let slot = lane.enter(priority, 0).await.unwrap();
+                let slot = lane.enter(priority, 0, None).await.unwrap();
                 served.lock().unwrap().push(name);
                 time::sleep(Duration::from_millis(10)).await;
                 slot.finish(Outcome::Fine);
@@ -303,11 +326,11 @@ mod tests {
     async fn a_call_broken_off_keeps_its_slot_for_30_s() {
         let lane = lane(1);
         let started = time::Instant::now();
-        let mut slot = lane.enter(Priority::NewMail, 0).await.unwrap();
+        let mut slot = lane.enter(Priority::NewMail, 0, None).await.unwrap();
         slot.begin();
         drop(slot);
         assert_eq!(lane.view().in_flight, 1);
-        let next = lane.enter(Priority::NewMail, 0).await.unwrap();
+        let next = lane.enter(Priority::NewMail, 0, None).await.unwrap();
         assert_eq!(started.elapsed().as_secs(), 30);
         // One that was never sent frees its slot at once.
         drop(next);
@@ -317,10 +340,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_gives_up_waiting_does_not_stop_those_behind() {
         let lane = lane(1);
-        let slot = lane.enter(Priority::NewMail, 0).await.unwrap();
-        let mut behind = pin!(lane.enter(Priority::Backlog, 0));
+        let slot = lane.enter(Priority::NewMail, 0, None).await.unwrap();
+        let mut behind = pin!(lane.enter(Priority::Backlog, 0, None));
         {
-            let mut ahead = pin!(lane.enter(Priority::Send, 0));
+            let mut ahead = pin!(lane.enter(Priority::Send, 0, None));
             assert!(poll_immediate(&mut ahead).await.is_none());
             assert!(poll_immediate(&mut behind).await.is_none());
             slot.finish(Outcome::Fine);
@@ -337,20 +360,20 @@ mod tests {
             concurrency: false,
         };
         let started = time::Instant::now();
-        lane.enter(Priority::Send, 0).await.unwrap().finish(throttled(1));
-        let slot = lane.enter(Priority::Send, 0).await.unwrap();
+        lane.enter(Priority::Send, 0, None).await.unwrap().finish(throttled(1));
+        let slot = lane.enter(Priority::Send, 0, None).await.unwrap();
         assert!((1..=2).contains(&started.elapsed().as_secs()));
 
-        let mut waiting = pin!(lane.enter(Priority::Backlog, 0));
+        let mut waiting = pin!(lane.enter(Priority::Backlog, 0, None));
         assert!(poll_immediate(&mut waiting).await.is_none());
         let standing = slot.finish(throttled(60));
         let before = time::Instant::now();
         let error = waiting.await.err().unwrap();
         assert!(matches!(error, GraphError::Parked(parked)
             if parked.until == standing.rests_until && parked.reason == ParkReason::Throttled));
-        assert!(lane.enter(Priority::Send, 0).await.is_err());
+        assert!(lane.enter(Priority::Send, 0, None).await.is_err());
         assert_eq!(before.elapsed(), Duration::ZERO);
         time::sleep(Duration::from_secs(60)).await;
-        assert!(lane.enter(Priority::Send, 0).await.is_ok());
+        assert!(lane.enter(Priority::Send, 0, None).await.is_ok());
     }
 }

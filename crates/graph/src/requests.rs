@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use crate::lane::Right;
+
 macro_rules! operations {
     ($($(#[$meta:meta])* $variant:ident = $word:literal,)*) => {
         /// One kind of request.
@@ -109,6 +111,21 @@ impl Operation {
                 | Self::ListSubscriptions
                 | Self::DeleteSubscription
         )
+    }
+
+    /// What it needs beyond reading. Removing is the doctor's, who asks for everything whatever was refused.
+    pub(crate) const fn right(self) -> Option<Right> {
+        match self {
+            Self::MarkRead
+            | Self::Categorize
+            | Self::Move
+            | Self::CreateFolder
+            | Self::CreateReply
+            | Self::CreateDraft
+            | Self::UpdateDraft => Some(Right::Write),
+            Self::SendDraft => Some(Right::Send),
+            _ => None,
+        }
     }
 
     /// How long the whole answer may take; of a streamed one, how long it may take to begin.

@@ -3,6 +3,10 @@
 //! Called by the engine's fetch: whether a mail server handed a mail over is known
 //! from its first lines, before anything else of it is read.
 
+use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
+
+const NAME: &[u8] = b"received:";
+
 /// A mail server writes its `Received` line on top, so it stands in the first piece of any mail.
 const ENOUGH: usize = 64 * 1024;
 
@@ -19,15 +23,30 @@ impl Head {
         self.bytes.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 
+    /// When the last mail server took it over, as that one wrote; nothing if that can't be read.
+    /// <https://www.rfc-editor.org/rfc/rfc5321#section-4.4>
+    pub fn received_at(&self) -> Option<Timestamp> {
+        let text = String::from_utf8_lossy(&self.bytes);
+        let mut lines = text.lines().take_while(|line| !line.trim().is_empty());
+        let first = lines.find(|line| line.get(..NAME.len()).is_some_and(|name| is_name(name.as_bytes())))?;
+        let folded = lines.take_while(|line| line.starts_with([' ', '\t']));
+        let field = folded.fold(first.to_owned(), |field, line| field + line);
+        let (_, date) = field.rsplit_once(';')?;
+        DateTimeParser::new().relaxed_weekday(true).parse_timestamp(date.trim()).ok()
+    }
+
     /// Whether a mail server handed this mail over. One that nobody did was made in the mailbox itself.
     /// <https://www.rfc-editor.org/rfc/rfc5321#section-4.4>
     pub fn was_received(&self) -> bool {
-        const NAME: &[u8] = b"received:";
         self.bytes
             .split(|byte| *byte == b'\n')
             .take_while(|line| !line.trim_ascii().is_empty())
-            .any(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
+            .any(|line| line.get(..NAME.len()).is_some_and(is_name))
     }
+}
+
+fn is_name(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(NAME)
 }
 
 #[cfg(test)]
@@ -50,6 +69,28 @@ mod tests {
         assert!(!received(&["Subject: S\r\n Received: folded\r\n\r\n"]));
         assert!(!received(&["X-Received: no\r\nSubject: S\r\n\r\n"]));
         assert!(!received(&[]));
+    }
+
+    #[test]
+    fn the_time_of_the_last_server_is_on_top_and_may_be_folded() {
+        let at = |text: &str| {
+            let mut head = Head::default();
+            head.push(text.as_bytes());
+            head.received_at().map(|at| at.to_string())
+        };
+        let folded = "Subject: S\r\nReceived: from a by b\r\n\twith SMTP (;) id 1;\r\n Mon, 2 Nov 2026 10:00:00 +0900 (JST)\r\n\
+                      Received: from c by a; Mon, 2 Nov 2026 09:59:00 +0900\r\n\r\nReceived: x";
+        assert_eq!(at(folded).as_deref(), Some("2026-11-02T01:00:00Z"));
+        // Some servers err in the day of the week.
+        assert!(at("Received: from a; Tue, 2 Nov 2026 10:00:00 +0900\n\n").is_some());
+        for odd in [
+            "Received: from a; soon\n\n",
+            "Received: from a\n\n",
+            "Subject: S\n\nReceived: from a; Mon, 2 Nov 2026 10:00:00 +0900",
+            "",
+        ] {
+            assert_eq!(at(odd), None, "{odd}");
+        }
     }
 
     #[test]

@@ -85,6 +85,8 @@ words! {
         Draft = "draft",
         /// The doctor made it to see it announced.
         Probe = "probe",
+        /// It arrived before the time from which mails of its mailbox are taken; somebody moved it here.
+        Older = "older",
         /// It is no longer in the mailbox.
         NotInMailbox = "not_in_mailbox",
         /// It failed by itself too often.

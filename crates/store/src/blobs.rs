@@ -27,7 +27,16 @@ pub enum BlobError {
     /// There is no such object.
     #[error("the object {0} is missing from the blob store")]
     Missing(BlobId),
-    /// The object could not be written, read or deleted.
+    /// The object is there and could not be read.
+    #[error("the object {id} can't be read from the blob store")]
+    Unreadable {
+        /// Which.
+        id: BlobId,
+        /// Why.
+        #[source]
+        cause: Error,
+    },
+    /// The object could not be written or deleted.
     #[error("the blob store failed at the object {id}")]
     Object {
         /// Which.
@@ -128,7 +137,7 @@ impl Blobs {
         let path = path_of(id);
         let failed = |cause| match cause {
             Error::NotFound { .. } => BlobError::Missing(id),
-            cause => BlobError::Object { id, cause },
+            cause => BlobError::Unreadable { id, cause },
         };
         let found = self.objects.get(&path).await.map_err(failed)?;
         let size = found.meta.size;

@@ -209,6 +209,14 @@ pub fn postpone(job: &Job, run_at: Timestamp, counts: bool, error: &str) -> Stmt
     )
 }
 
+/// Makes every job of a lane due that waits for a later time and that nobody runs.
+pub fn hasten_lane(lane: Lane, now: Timestamp) -> Stmt {
+    Stmt::new(
+        "UPDATE jobs SET run_at = $2 WHERE lane = $1 AND run_at > $2 AND lease_until <= $2",
+        args![lane.to_string(), now],
+    )
+}
+
 /// Lets every leased job of `node` run again, at once.
 pub fn release_all_of(node: NodeId) -> Stmt {
     Stmt::new("UPDATE jobs SET lease_until = 0, node_id = NULL WHERE node_id = $1", args![node])

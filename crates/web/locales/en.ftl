@@ -291,6 +291,7 @@ reason-probe = the doctor made it to see it announced
 reason-not_in_mailbox = it is no longer in the mailbox
 reason-too_many_tries = it failed too often
 reason-cannot_open = its stored bytes can’t be opened
+reason-older = it arrived before the time from which mails of this mailbox are taken (take_from), and was moved here later
 reason-opened_by_person = a person opened it in the mailbox first, and such mails are left to them
 reason-left_untouched = mails of this mailbox are left untouched
 reason-done = done

@@ -278,6 +278,7 @@ reason-probe = ドクターが通知を確かめるために作成したもの�
 reason-not_in_mailbox = メールボックスにありません
 reason-too_many_tries = 失敗が続きました
 reason-cannot_open = 保存データを開けません
+reason-older = 取り込み開始時刻（take_from）より前に届いたメールで、あとからこのフォルダーに移されました
 reason-opened_by_person = 先にメールボックスで開かれたため、開いた人に任せます
 reason-left_untouched = メールボックスには何もしない設定です
 reason-done = 完了

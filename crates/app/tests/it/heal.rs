@@ -9,16 +9,18 @@ use postroom_model::{
     ledger::{MessageState, Reason},
     mailbox::MailboxHealth,
 };
+use postroom_sim::{AccessRight, Policy};
 use postroom_store::{folders, mailboxes, mailboxes::Mailbox};
 use serde_json::json;
 
 use crate::{
-    laws::{Delivered, assert_taken_once, ledger, pause, write},
+    laws::{Delivered, assert_taken_once, deliver, ledger, mail, pause, write},
     take_in::{connected, world},
 };
 
 const SUPPORT: &str = "support@contoso.example";
 const SALES: &str = "sales@contoso.example";
+const CLIENT: &str = "22222222-2222-2222-2222-222222222222";
 
 async fn mailbox(world: &World, address: &str) -> anyhow::Result<Mailbox> {
     let all = mailboxes::list(world.db()).await?;
@@ -384,6 +386,91 @@ async fn a_mail_that_a_person_opened_first_is_taken_or_left_as_the_mailbox_is_se
         world.assert_quiet().await?;
     }
     Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_before_mails_are_taken_is_left_alone_though_it_is_announced() -> anyhow::Result<()> {
+    let world = World::start(plan("take_from: 2026-03-03")).await?;
+    connected(&world).await?;
+    let at = |day: u8, time: &str| {
+        mail("ann@customer.example", SUPPORT, time, "")
+            .replace("2 Nov 2026 10:00:00 +0900", &format!("{day} Mar 2026 {time} +0000"))
+    };
+    let early = deliver(&world, SUPPORT, at(2, "09:00:00"));
+    let nameless = deliver(
+        &world,
+        SUPPORT,
+        "From: ann@customer.example\r\nSubject: S\r\n\r\nNo server wrote on it.\r\n",
+    );
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for row in ledger(world.db()).await? {
+        assert_eq!((row.state, row.reason), (MessageState::Ignored, Reason::Older));
+    }
+    assert!(is_taken(&world, &early).await? && is_taken(&world, &nameless).await?, "both were announced");
+    pause(15 * 60 + 1).await;
+    let asked_before = asked(&world, "message.get");
+    let late = deliver(&world, SUPPORT, at(3, "00:02:00"));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let rows = ledger(world.db()).await?;
+    let row = rows.iter().find(|row| row.graph_id == late.graph_id).map(|row| row.state);
+    assert_eq!(row, Some(MessageState::Routed));
+    assert_eq!(asked(&world, "message.get"), asked_before, "a mail's own date is enough");
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_right_to_write_mails_are_taken_and_the_mailbox_says_what_is_refused()
+-> anyhow::Result<()> {
+    let world = world().await?;
+    let all = world.simulator.application(CLIENT)?.roles;
+    world.simulator.set_roles(CLIENT, &["Mail.Read".to_owned(), "Mail.Send".to_owned()])?;
+    // Longer than a token lives.
+    pause(100).await;
+    let before = asked(&world, "message.patch");
+    let mut delivered = Vec::new();
+    for number in 0..60 {
+        let mail = write(&world, SUPPORT, &format!("Number {number}"));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(
+            ledger(world.db())
+                .await?
+                .iter()
+                .any(|row| row.graph_id == mail.graph_id && row.state == MessageState::Routed),
+            "number {number} waits"
+        );
+        delivered.push(mail);
+        pause(1).await;
+    }
+    let row = mailbox(&world, SUPPORT).await?;
+    assert_eq!(row.health, MailboxHealth::Failing);
+    assert!(
+        row.health_detail.unwrap_or_default().contains("mark_read was answered 403"),
+        "the cause is named"
+    );
+    // Sixty mails wait to be marked; Microsoft is asked about one at a time.
+    let more = asked(&world, "message.patch") - before;
+    assert!((4..30).contains(&more), "{more} requests in an hour");
+    world.simulator.set_roles(CLIENT, &all)?;
+    pause(25).await;
+    assert_eq!(mailbox(&world, SUPPORT).await?.health, MailboxHealth::Healthy);
+    assert_taken_once(&world, &delivered).await?;
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resync_ends_every_rest_that_is_our_own_caution() -> anyhow::Result<()> {
+    let world = world().await?;
+    let denied = Policy { access_right: AccessRight::DenyAccess, mailboxes: vec![SUPPORT.to_owned()] };
+    world.simulator.set_policies(CLIENT, vec![denied])?;
+    let mail = write(&world, SUPPORT, "Announced, and not to be had");
+    // By then each wait is as long as it gets.
+    pause(121).await;
+    assert_eq!(mailbox(&world, SUPPORT).await?.health, MailboxHealth::Failing);
+    world.simulator.set_policies(CLIENT, vec![])?;
+    world.engine().ask_of_mailbox(SUPPORT, Wish::Resync).await?;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_taken_once(&world, &[mail]).await?;
+    world.assert_quiet().await
 }
 
 #[tokio::test(start_paused = true)]

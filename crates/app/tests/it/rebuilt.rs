@@ -1,6 +1,8 @@
 //! Mails whose bytes Microsoft can't give: put together from what it tells of them,
 //! marked as such, and otherwise taken like all others.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use postroom_app::world::World;
 use postroom_mail::{Mail, attachment_bytes, parse};
@@ -8,7 +10,7 @@ use postroom_model::ledger::{MessageState, Reason, Step};
 use postroom_store::{
     content::message_context,
     messages::{self, Message},
-    trace,
+    trace, users,
 };
 use serde_json::json;
 
@@ -128,6 +130,7 @@ async fn a_mail_for_which_the_gateway_has_no_time_is_rebuilt_from_its_parts() ->
     let long = with_file("long", &half).replace("iVBORw0KGgo=", &half);
     let long = deliver(&world, SUPPORT, long);
     let longer = deliver(&world, SUPPORT, with_file("longer", &half.repeat(3)));
+    let awaited = deliver(&world, SUPPORT, with_file("awaited", &half.repeat(3)));
     pause(180).await;
     let row = row_of(&world, &long).await?;
     ensure!(row.state == MessageState::Routed && row.rebuilt, "{row:?}");
@@ -143,6 +146,12 @@ async fn a_mail_for_which_the_gateway_has_no_time_is_rebuilt_from_its_parts() ->
     let story = trace::list_of_message(world.db(), row.id).await?;
     ensure!(story.iter().filter(|entry| entry.step == Step::Held).count() == 1, "{story:?}");
     world.simulator.set_switch("gateway.timeout_bytes", json!(0))?;
+    // Nobody has to wait for the hour.
+    let admin = users::find_by_email(world.db(), "admin@contoso.example").await?.context("no admin")?;
+    world.engine().release(&admin, row_of(&world, &awaited).await?.id).await?;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let row = row_of(&world, &awaited).await?;
+    ensure!(row.state == MessageState::Routed, "{row:?}");
     pause(75).await;
     let row = row_of(&world, &longer).await?;
     ensure!(row.state == MessageState::Routed && !row.rebuilt, "{row:?}");

@@ -9,7 +9,7 @@ use postroom_app::{
     world::{Ground, Plan, World, call},
 };
 use postroom_model::ledger::{MessageState, Reason, Step};
-use postroom_store::{conversations, folders, mailboxes, subscriptions, trace};
+use postroom_store::{content::Content, conversations, folders, mailboxes, messages, subscriptions, trace};
 use serde_json::json;
 
 use crate::laws::{assert_taken_once, deliver, ledger, mail};
@@ -235,5 +235,44 @@ async fn a_mail_without_a_route_is_held_and_goes_on_when_there_is_one() -> anyho
     let rows = ledger(world.db()).await?;
     assert_eq!((rows.len(), &rows[0].graph_id), (1, &sent.graph_id));
     assert_eq!(rows[0].state, MessageState::Routed);
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_mail_goes_its_way_though_its_namesake_can_not_be_opened() -> anyhow::Result<()> {
+    let world = world().await?;
+    let text = |to: &str| {
+        mail("ann@customer.example", to, "Long", "Message-ID: <long@customer.example>\r\n")
+            + &"Text. ".repeat(10_000)
+    };
+    let lost = deliver(&world, SUPPORT, text(SUPPORT));
+    world.settle().await?;
+    let row = &ledger(world.db()).await?[0];
+    assert_eq!(row.graph_id, lost.graph_id);
+    let Some((Content::Blob(blob), _)) = messages::find_content(world.db(), row.id).await? else {
+        anyhow::bail!("it is small")
+    };
+    world.engine().store().blobs.delete(blob).await?;
+    deliver(&world, "sales@contoso.example", text(SUPPORT));
+    world.settle().await?;
+    let states: Vec<_> = ledger(world.db()).await?.iter().map(|row| row.state).collect();
+    assert_eq!(states, [MessageState::Routed, MessageState::Routed]);
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ledger_finds_words_in_every_script() -> anyhow::Result<()> {
+    let world = world().await?;
+    for subject in ["\u{c9}T\u{c9} Gr\u{f6}\u{df}e", "\u{8acb}\u{6c42}\u{66f8}\u{306e}\u{4ef6}"] {
+        let headers = "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n";
+        deliver(&world, SUPPORT, mail("ann@customer.example", SUPPORT, subject, headers));
+    }
+    world.settle().await?;
+    for (text, count) in
+        [("\u{c9}T\u{c9}", 1), ("GR\u{f6}\u{df}E", 1), ("\u{6c42}\u{66f8}", 1), ("%", 0), ("ANN@", 2)]
+    {
+        let filter = messages::Filter { text: Some(text.to_owned()), ..Default::default() };
+        assert_eq!(messages::list_page(world.db(), &filter, 10).await?.len(), count, "{text}");
+    }
     world.assert_quiet().await
 }

@@ -11,7 +11,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
-use super::{LaneConfig, LaneView, ParkReason, Parked, Priority};
+use super::{LaneConfig, LaneView, ParkReason, Parked, Priority, rights::Rights};
 
 /// Rests up to this long are waited out by the caller.
 const MOMENT: SignedDuration = SignedDuration::from_secs(2);
@@ -61,6 +61,8 @@ pub(crate) enum Outcome {
     Failed { answered: bool },
     /// We may not, or there is nothing.
     ShutOut,
+    /// The mailbox works, but we may not do this.
+    NotAllowed,
 }
 
 /// How the lane stands after an outcome.
@@ -96,6 +98,7 @@ pub(super) struct State {
     /// Rests in a row because of failures; above 0 only one at a time tries.
     opened: u32,
     probing: bool,
+    pub(super) rights: Rights,
 }
 
 impl State {
@@ -117,6 +120,7 @@ impl State {
             failed_at: None,
             opened: 0,
             probing: false,
+            rights: Rights::default(),
         }
     }
 
@@ -217,12 +221,16 @@ impl State {
                 self.opened += 1;
                 self.rest(now, growing(SHUT_OUT, self.opened, jitter), ParkReason::ShutOut);
             }
-            Outcome::Fine | Outcome::ItemFailed if !stale => {
+            Outcome::Fine | Outcome::ItemFailed | Outcome::NotAllowed if !stale => {
                 self.throttled = 0;
                 self.failures = 0;
                 self.opened = 0;
             }
-            Outcome::Fine | Outcome::ItemFailed | Outcome::Failed { .. } | Outcome::ShutOut => {}
+            Outcome::Fine
+            | Outcome::ItemFailed
+            | Outcome::NotAllowed
+            | Outcome::Failed { .. }
+            | Outcome::ShutOut => {}
         }
         let rests_until = self.rest.map_or(now, |rest| rest.until.max(now));
         let steady = self.failed_at.is_none_or(|at| now > at + STEADY);
@@ -231,6 +239,7 @@ impl State {
 
     /// Ends a rest that is our own caution.
     pub(super) fn end_rest(&mut self) {
+        self.rights.forget();
         self.rest = self.rest.filter(|rest| !matches!(rest.reason, ParkReason::Outage | ParkReason::ShutOut));
     }
 
@@ -243,6 +252,7 @@ impl State {
             waiting: self.row.len(),
             parked: self.rest.or(broke),
             probing: self.opened > 0,
+            is_limited: self.rights.is_any_refused(),
             budget_left: u32::try_from(self.spent.left()).unwrap_or(u32::MAX),
             upload_left: self.uploaded.left(),
         }
@@ -335,7 +345,11 @@ impl Spending {
 }
 
 /// The `times`th wait of a growing row: between three and four quarters of the doubled first.
-fn growing((first, longest): (SignedDuration, SignedDuration), times: u32, jitter: f64) -> SignedDuration {
+pub(super) fn growing(
+    (first, longest): (SignedDuration, SignedDuration),
+    times: u32,
+    jitter: f64,
+) -> SignedDuration {
     let doubled = first.saturating_mul(1 << times.saturating_sub(1).min(16));
     doubled.min(longest).mul_f64(0.75 + jitter / 4.0)
 }
