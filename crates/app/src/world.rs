@@ -159,7 +159,9 @@ impl World {
 
         let store = parts.open().await?;
         let how = organization::Options { dry_run: false, prune: false };
-        apply(&plan.organization, how, &store, &parts.clock).await?;
+        if !plan.organization.is_empty() {
+            apply(&plan.organization, how, &store, &parts.clock).await?;
+        }
         let system = parts.run(store, &simulator, &door).await?;
         Ok(Self { simulator, system, door, background, parts })
     }

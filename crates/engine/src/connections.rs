@@ -74,8 +74,7 @@ impl Engine {
         for integration in integrations {
             let id = integration.id;
             let marks = (settings_mark(&integration), credentials_mark(&integration));
-            let parts = &self.0.parts;
-            let config = config(integration, &parts.read_file)?;
+            let config = config(integration, &self.0.parts.read_file)?;
             match connections.get_mut(&id) {
                 Some(old) if old.settings == marks.0 && old.credentials == marks.1 => continue,
                 Some(old) if old.settings == marks.0 => {
@@ -83,8 +82,7 @@ impl Engine {
                     old.graph.replace_credentials(config.credentials);
                 }
                 _ => {
-                    let (clock, entropy) = (parts.clock.clone(), parts.entropy.clone());
-                    let graph = Graph::new(config, parts.transport.clone(), clock, entropy);
+                    let graph = self.graph_of(config);
                     connections.insert(id, Connection { settings: marks.0, credentials: marks.1, graph });
                 }
             }
@@ -94,7 +92,21 @@ impl Engine {
     }
 }
 
-pub(crate) fn config(integration: Integration, read_file: &ReadFile) -> Result<GraphConfig, ConnectError> {
+impl Engine {
+    /// A client beside those that do the daily work: one request at a time, for examinations and trials.
+    pub(crate) fn trial_client(&self, integration: Integration) -> Result<Graph, ConnectError> {
+        let mut config = config(integration, &self.0.parts.read_file)?;
+        config.lane.concurrency = 1;
+        Ok(self.graph_of(config))
+    }
+
+    fn graph_of(&self, config: GraphConfig) -> Graph {
+        let parts = &self.0.parts;
+        Graph::new(config, parts.transport.clone(), parts.clock.clone(), parts.entropy.clone())
+    }
+}
+
+fn config(integration: Integration, read_file: &ReadFile) -> Result<GraphConfig, ConnectError> {
     let unusable = |detail: String| ConnectError::Setting { name: integration.name.clone(), detail };
     let cloud: Cloud = integration
         .cloud

@@ -6,7 +6,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use postroom_graph::{self as graph, CertificateKey, CertificateKeyError, Graph, ReadFile, TokenError};
+use postroom_graph::{self as graph, CertificateKey, CertificateKeyError, ReadFile, TokenError};
 use postroom_model::{
     credential::{CredentialKind, CredentialOrigin},
     organization::{Credential, Kind},
@@ -20,10 +20,7 @@ use postroom_store::{
 };
 use secrecy::ExposeSecret as _;
 
-use crate::{
-    Engine,
-    connections::{self, ConnectError},
-};
+use crate::{Engine, connections::ConnectError};
 
 /// A credential was not added, removed or tried.
 #[derive(Debug, thiserror::Error)]
@@ -156,12 +153,7 @@ impl Engine {
             expires_at: credential.expires_at,
             origin: CredentialOrigin::Command,
         };
-        let parts = &self.0.parts;
-        let config = connections::config(
-            Integration { credentials: vec![only], ..integration.clone() },
-            &parts.read_file,
-        )?;
-        let graph = Graph::new(config, parts.transport.clone(), parts.clock.clone(), parts.entropy.clone());
+        let graph = self.trial_client(Integration { credentials: vec![only], ..integration.clone() })?;
         Ok(graph.try_credential(&credential.name).await)
     }
 

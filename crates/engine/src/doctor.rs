@@ -11,23 +11,23 @@ use postroom_graph::{
     ProofError, TokenError, TokenFacts,
 };
 use postroom_model::{
-    EmailAddress, MailboxId, Timestamp,
+    EmailAddress, IntegrationId, MailboxId, Timestamp,
     credential::CredentialKind,
     doctor::{Cause, Check, Finding, cause_of_aadsts, endpoint_fault, is_guid},
 };
 use postroom_store::{
-    DbError, credentials::Credential, folders, integrations::Integration, leases, mailboxes::Mailbox,
+    DbError,
+    credentials::Credential,
+    folders,
+    integrations::{self, Integration},
+    leases,
+    mailboxes::{self, Mailbox},
     messages, subscriptions,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use url::{Host, Url};
 
-use crate::{
-    Engine,
-    connections::{self, ConnectError},
-    credentials::ChangeError,
-    in_full, subscribe,
-};
+use crate::{Engine, credentials::ChangeError, in_full, subscribe};
 
 /// The subject of the message that the doctor makes to see it announced. A draft that bears it is
 /// ours: nobody but the owner of a mailbox can make a draft in it.
@@ -35,6 +35,9 @@ pub const PROBE_SUBJECT: &str = "Postroom doctor: please leave alone, it is remo
 /// An announcement takes at most three minutes
 /// (<https://learn.microsoft.com/en-us/graph/change-notifications-overview#latency>).
 const ANNOUNCED_WITHIN: SignedDuration = SignedDuration::from_mins(3);
+/// A mailbox activated so short a time ago may not have its subscription yet, which takes so long at most.
+const FRESH: SignedDuration = SignedDuration::from_mins(1);
+const SUBSCRIBED_WITHIN: SignedDuration = SignedDuration::from_secs(20);
 const LOOK_EVERY: SignedDuration = SignedDuration::from_millis(500);
 /// Assertions and tokens carry times; Entra ID allows five minutes of difference.
 const CLOCKS_MAY_DIFFER: SignedDuration = SignedDuration::from_mins(5);
@@ -42,7 +45,7 @@ const CLOCKS_MAY_DIFFER: SignedDuration = SignedDuration::from_mins(5);
 const HANDSHAKE_LIFE: SignedDuration = SignedDuration::from_mins(45);
 /// What is sealed, stored and read again; large enough to go where large mails go.
 const STORAGE_TRIED: usize = 64 * 1024;
-const LOGINS: [Cloud; 4] = [Cloud::Global, Cloud::UsGov, Cloud::Dod, Cloud::China];
+pub(crate) const CLOUDS: [Cloud; 4] = [Cloud::Global, Cloud::UsGov, Cloud::Dod, Cloud::China];
 
 /// What is examined beyond the usual.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +67,24 @@ pub struct Known {
 pub type Tell<'t> = &'t mut (dyn FnMut(Finding) + Send);
 
 impl Engine {
+    /// Examines the integration of this id and those of its mailboxes that `chosen` wants. Nothing if there
+    /// is no such integration.
+    ///
+    /// # Errors
+    /// When the store can't be read, or the integration is set so that no client can be made.
+    pub async fn examine_by_id(
+        &self,
+        id: IntegrationId,
+        chosen: impl Fn(&Mailbox) -> bool,
+        tell: Tell<'_>,
+    ) -> Result<Option<Known>, ChangeError> {
+        let all = integrations::list(self.store()).await?;
+        let Some(integration) = all.into_iter().find(|one| one.id == id) else { return Ok(None) };
+        let mut mailboxes = mailboxes::list(&self.store().db).await?;
+        mailboxes.retain(|mailbox| mailbox.integration == id && chosen(mailbox));
+        self.examine(&integration, &mailboxes, &Options::default(), tell).await.map(Some)
+    }
+
     /// Examines an integration and its mailboxes.
     ///
     /// # Errors
@@ -132,7 +153,7 @@ impl Engine {
         }
         let word = self.entropy().uuid(self.now()).to_string();
         let asked = format!("{url}/hooks/graph/doctor?validationToken={word}");
-        let client = self.client_without_credentials(integration)?;
+        let client = self.trial_client(Integration { credentials: Vec::new(), ..integration.clone() })?;
         let finding = match asked.parse() {
             Err(_) => Finding::no(Check::PublicUrl, Cause::PublicStranger),
             Ok(uri) => match client.ask_own_address(uri).await {
@@ -161,25 +182,14 @@ impl Engine {
         Ok(is_well)
     }
 
-    fn client_without_credentials(&self, integration: &Integration) -> Result<Graph, ChangeError> {
-        self.client(Integration { credentials: Vec::new(), ..integration.clone() }).map_err(Into::into)
-    }
-
-    fn client(&self, integration: Integration) -> Result<Graph, ConnectError> {
-        let parts = &self.0.parts;
-        let mut config = connections::config(integration, &parts.read_file)?;
-        config.lane.concurrency = 1;
-        Ok(Graph::new(config, parts.transport.clone(), parts.clock.clone(), parts.entropy.clone()))
-    }
-
     /// Token endpoint, credentials, clock, consent. Gives a client if there is a token for it.
-    async fn examine_integration(
+    pub(crate) async fn examine_integration(
         &self,
         integration: &Integration,
         tell: Tell<'_>,
     ) -> Result<Option<Signed>, ChangeError> {
         let cloud: Cloud = integration.cloud.parse().unwrap_or_default();
-        let logins = LOGINS.map(Cloud::login);
+        let logins = CLOUDS.map(Cloud::login);
         if let Some(cause) = endpoint_fault(&integration.token_endpoint, cloud.login(), &logins) {
             tell(Finding::no(Check::TokenEndpoint, cause).about(&integration.token_endpoint));
             return Ok(None);
@@ -193,7 +203,7 @@ impl Engine {
         let mut is_reached = false;
         for credential in &integration.credentials {
             let alone = Integration { credentials: vec![credential.clone()], ..integration.clone() };
-            let client = match self.client(alone) {
+            let client = match self.trial_client(alone) {
                 Ok(client) => client,
                 Err(error) => {
                     let finding = Finding::no(Check::Credential, Cause::AssertionInvalid);
@@ -283,7 +293,7 @@ impl Engine {
 }
 
 /// A client that has a token, and what came with it.
-struct Signed {
+pub(crate) struct Signed {
     client: Graph,
     facts: TokenFacts,
 }
@@ -332,10 +342,32 @@ impl Examined<'_> {
         tell(self.kind(&lane).await);
         // A refusal parks the lane; the next question is asked all the same.
         lane.end_rest();
+        self.wait_for_subscription().await?;
         let is_shaken = self.handshake(&folder, tell).await?;
         self.probe(&lane, &folder, is_shaken, tell).await?;
         let send = Finding::cant_tell(Check::Send, Cause::NotTried);
         tell(send.with_detail(if self.has_role("Mail.Send") { "Mail.Send" } else { "" }));
+        Ok(())
+    }
+
+    /// A mailbox that was activated a moment ago gets its subscription about now; before that nothing is
+    /// announced.
+    async fn wait_for_subscription(&self) -> Result<(), DbError> {
+        let (engine, db) = (self.engine, &self.engine.store().db);
+        let begun = engine.now();
+        let is_fresh = self.mailbox.activated_at.is_none_or(|at| begun.duration_since(at) < FRESH);
+        if !self.is_served || self.mailbox.paused_at.is_some() || !is_fresh {
+            return Ok(());
+        }
+        while engine.now().duration_since(begun) < SUBSCRIBED_WITHIN {
+            for folder in folders::list_of_mailbox(db, self.mailbox.id).await? {
+                let all = subscriptions::list_of_folder(db, folder.id).await?;
+                if subscribe::stands(all.first(), engine.now()) {
+                    return Ok(());
+                }
+            }
+            engine.sleep_until(engine.now() + LOOK_EVERY).await;
+        }
         Ok(())
     }
 
@@ -421,6 +453,8 @@ impl Examined<'_> {
         });
         tell(if !self.is_served {
             Finding::cant_tell(Check::Notification, Cause::ServerNotRunning)
+        } else if self.mailbox.paused_at.is_some() {
+            Finding::cant_tell(Check::Notification, Cause::NotActive)
         } else if !is_shaken {
             Finding::cant_tell(Check::Notification, Cause::NeedsEarlier)
         } else {

@@ -20,6 +20,7 @@ mod hold;
 pub mod intake;
 mod jobs;
 mod live;
+pub mod onboarding;
 mod process;
 mod reading;
 mod rebuild;

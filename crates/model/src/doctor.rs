@@ -79,6 +79,24 @@ words! {
         EndpointCloud = "endpoint_cloud",
         /// It would be asked without TLS.
         EndpointInsecure = "endpoint_insecure",
+        /// It is not an address of Microsoft's.
+        EndpointStranger = "endpoint_stranger",
+        /// It names another tenant than the one that was given.
+        TenantsDiffer = "tenants_differ",
+        /// What should be a tenant is neither an id nor a domain.
+        TenantShape = "tenant_shape",
+        /// What should be a name is empty, too long, or not one line.
+        NameUnfit = "name_unfit",
+        /// The name is taken.
+        NameTaken = "name_taken",
+        /// What should be a client id is no id.
+        ClientIdShape = "client_id_shape",
+        /// What should be the client id is the tenant's id.
+        ClientIdIsTenant = "client_id_is_tenant",
+        /// There is no secret.
+        SecretMissing = "secret_missing",
+        /// What was entered is how the portal shows a secret that it hides.
+        SecretMasked = "secret_masked",
         /// Its name has no address.
         EntraName = "entra_name",
         /// Nobody listens there, or a firewall says no.
@@ -183,6 +201,8 @@ words! {
         SubscriptionRefused = "subscription_refused",
         /// The message was not announced in time.
         NotAnnounced = "not_announced",
+        /// The mailbox is paused, or not activated yet.
+        NotActive = "not_active",
         /// No server is running.
         ServerNotRunning = "server_not_running",
         /// The application reaches a mailbox that it should not.
@@ -270,12 +290,10 @@ pub fn endpoint_fault(endpoint: &str, own_login: &str, logins: &[&str]) -> Optio
         return Some(Cause::EndpointUnreadable);
     };
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let name = host.split(':').next().unwrap_or_default();
-    if name.is_empty() || endpoint.contains(char::is_whitespace) {
+    if host.split(':').next().is_none_or(str::is_empty) || endpoint.contains(char::is_whitespace) {
         return Some(Cause::EndpointUnreadable);
     }
-    let is_here = matches!(name, "localhost" | "127.0.0.1" | "[");
-    if scheme != "https" && !is_here {
+    if scheme != "https" && !is_this_machine(host) {
         return Some(Cause::EndpointInsecure);
     }
     let own = own_login.trim_start_matches("https://");
@@ -296,12 +314,22 @@ pub fn endpoint_fault(endpoint: &str, own_login: &str, logins: &[&str]) -> Optio
     }
 }
 
+/// Whether a host, with or without a port, is this machine itself.
+pub fn is_this_machine(host: &str) -> bool {
+    let name = match host.split_once(']') {
+        Some((ip, _)) => ip.trim_start_matches('['),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
 /// Whether a text has the shape of an id of Entra ID, as secrets never have.
 pub fn is_guid(text: &str) -> bool {
     uuid::Uuid::try_parse(text).is_ok() && text.len() == 36
 }
 
-fn is_domain(text: &str) -> bool {
+/// Whether a text has the shape of a domain on the internet.
+pub(crate) fn is_domain(text: &str) -> bool {
     let is_label =
         |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     text.contains('.') && text.split('.').all(is_label)
@@ -376,6 +404,8 @@ mod tests {
             (format!("{OWN}/{tenant}/oauth2/v2.0/token"), None),
             (format!("{OWN}/contoso.onmicrosoft.com/oauth2/v2.0/token"), None),
             (format!("http://127.0.0.1:80/{tenant}/oauth2/v2.0/token"), None),
+            (format!("http://[::1]:80/{tenant}/oauth2/v2.0/token"), None),
+            (format!("http://[2001:db8::1]/{tenant}/oauth2/v2.0/token"), Some(Cause::EndpointInsecure)),
             (format!("{OWN}/{tenant}/oauth2/token"), Some(Cause::EndpointV1)),
             (format!("{OWN}/{tenant}/oauth2/v2.0/authorize"), Some(Cause::EndpointAuthorize)),
             (format!("{OWN}/{tenant}"), Some(Cause::EndpointPath)),

@@ -13,6 +13,7 @@ pub mod effects;
 pub mod id;
 pub mod ledger;
 pub mod mailbox;
+pub mod onboarding;
 pub mod organization;
 pub mod outbox;
 pub mod routing;

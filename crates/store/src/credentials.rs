@@ -98,6 +98,23 @@ pub async fn list_of(store: &Store, id: IntegrationId) -> Result<Vec<Credential>
     Ok(credentials)
 }
 
+/// The names of an integration's credentials, the preferred first, and when each ends.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_names(db: &Db, id: IntegrationId) -> Result<Vec<(String, Option<Timestamp>)>, DbError> {
+    let stmt = Stmt::new(
+        "SELECT name, expires_at FROM credentials WHERE integration_id = $1 ORDER BY position, name",
+        args![id],
+    );
+    let mut names = Vec::new();
+    for row in db.query(stmt).await? {
+        let mut c = row.columns();
+        names.push((c.next()?, c.next()?));
+    }
+    Ok(names)
+}
+
 /// Adds a credential. [`DbError::Unique`] if the integration has one of this name.
 ///
 /// # Errors

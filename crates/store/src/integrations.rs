@@ -1,9 +1,9 @@
 //! Integrations with their credentials, opened for those who connect with them.
 
-use postroom_model::{EmailAddress, IntegrationId, organization::Limits};
+use postroom_model::{EmailAddress, IntegrationId, Timestamp, organization::Limits};
 
 use crate::{
-    Stmt, Store, args,
+    Db, DbError, Stmt, Store, args,
     credentials::{self, Credential, CredentialError},
 };
 
@@ -28,6 +28,48 @@ pub struct Integration {
     pub scope_probe: Vec<EmailAddress>,
     /// What it signs in with, the preferred first.
     pub credentials: Vec<Credential>,
+}
+
+/// What may be shown of an integration: its credentials by name and date alone.
+#[derive(Debug, Clone)]
+pub struct Overview {
+    /// Its id.
+    pub id: IntegrationId,
+    /// Its name.
+    pub name: String,
+    /// Where tokens come from.
+    pub token_endpoint: String,
+    /// The application.
+    pub client_id: String,
+    /// Microsoft's cloud, as one word.
+    pub cloud: String,
+    /// The names of its credentials, the preferred first, and when each ends, if that is known.
+    pub credentials: Vec<(String, Option<Timestamp>)>,
+}
+
+/// What may be shown of all integrations, in declared order.
+///
+/// # Errors
+/// When the engine can't be reached.
+pub async fn list_overviews(db: &Db) -> Result<Vec<Overview>, DbError> {
+    let stmt = Stmt::new(
+        "SELECT id, name, token_endpoint, client_id, cloud FROM integrations ORDER BY position, id",
+        args![],
+    );
+    let mut all = Vec::new();
+    for row in db.query(stmt).await? {
+        let mut c = row.columns();
+        let id = c.next()?;
+        all.push(Overview {
+            id,
+            name: c.next()?,
+            token_endpoint: c.next()?,
+            client_id: c.next()?,
+            cloud: c.next()?,
+            credentials: credentials::list_names(db, id).await?,
+        });
+    }
+    Ok(all)
 }
 
 /// All integrations in declared order, with their credentials opened.

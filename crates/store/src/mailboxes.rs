@@ -42,6 +42,11 @@ impl Mailbox {
     pub fn takes_from(&self) -> Option<Timestamp> {
         self.take_from.or(self.activated_at).map(|at| Timestamp::from_second(at.as_second()).unwrap_or(at))
     }
+
+    /// Whether it waits for somebody to activate it.
+    pub fn is_not_active_yet(&self) -> bool {
+        self.activated_at.is_none() && self.paused_at.is_some()
+    }
 }
 
 macro_rules! select {
@@ -110,6 +115,15 @@ pub fn record_health(id: MailboxId, health: MailboxHealth, detail: Option<&str>,
 pub fn record_paused(id: MailboxId, at: Timestamp) -> Stmt {
     Stmt::new("UPDATE mailboxes SET paused_at = $2 WHERE id = $1 AND paused_at IS NULL", args![id, at])
         .expect_one()
+}
+
+/// A mailbox that was just made is left alone until somebody activates it.
+pub fn record_not_active_yet(address: &str, at: Timestamp) -> Stmt {
+    Stmt::new(
+        "UPDATE mailboxes SET paused_at = $2 WHERE address = $1 AND activated_at IS NULL",
+        args![address, at],
+    )
+    .expect_one()
 }
 
 /// The mailbox is followed again; lost if it is not paused.

@@ -11,7 +11,7 @@ use axum::{
     middleware::Next,
     response::{Html, IntoResponse, Response},
 };
-use postroom_engine::desk::DeskError;
+use postroom_engine::{desk::DeskError, onboarding::OnboardingError};
 use postroom_store::{DbError, credentials::CredentialError};
 
 use crate::{page::Page, router::RequestId, site::Site, visitor::Visitor};
@@ -114,12 +114,12 @@ impl From<DbError> for Failure {
     }
 }
 
-impl From<CredentialError> for Failure {
-    fn from(error: CredentialError) -> Self {
+impl From<OnboardingError> for Failure {
+    fn from(error: OnboardingError) -> Self {
         match error {
-            CredentialError::Db(error) => error.into(),
-            CredentialError::Seal { .. } => {
-                tracing::error!(error = %error, "A page could not be made: a credential could not be opened");
+            OnboardingError::Store(error) | OnboardingError::Read(CredentialError::Db(error)) => error.into(),
+            error => {
+                tracing::error!(error = %error, "A page could not be made: the organisation could not be changed");
                 Failure::Broken
             }
         }

@@ -21,7 +21,8 @@ use tracing::Instrument as _;
 
 use crate::{
     Web, assets, conversation, desk, failure, failure::Failure, headers, hooks, integrations, language,
-    ledger, live, login, mail, mailboxes, metrics, queues, site::Site, trace, visitor, visitor::Visitor,
+    ledger, live, login, mail, mailboxes, metrics, onboarding, queues, site::Site, trace, visitor,
+    visitor::Visitor,
 };
 
 /// The largest form but the reply's.
@@ -61,7 +62,11 @@ pub fn router(web: Web) -> Router {
         .route("/mailboxes", get(mailboxes::show))
         .route("/mailboxes/table", get(mailboxes::table))
         .route("/integrations", get(integrations::show))
+        .route("/integrations/new", get(onboarding::show).post(onboarding::connect))
         .route("/integrations/{id}/examine", post(integrations::examine))
+        .route("/integrations/{id}/mailboxes", get(onboarding::name_mailboxes).post(onboarding::join))
+        .route("/integrations/{id}/check", post(onboarding::check))
+        .route("/integrations/{id}/activate", post(onboarding::activate))
         .route("/ledger", get(ledger::show))
         .route("/ledger/{id}/release", post(ledger::release))
         .route("/trace", get(trace::search))

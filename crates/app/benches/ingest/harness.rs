@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
+use postroom_app::effects;
 use postroom_model::ledger::MessageState;
 use postroom_store::{Db, DbConfig, SqliteMode, Stmt, messages};
 use reqwest::Client;
@@ -313,8 +314,9 @@ fn organization_text(facts: &Value, mailboxes: usize, take_from: &str) -> String
 }
 
 pub(crate) fn mail(word: &str) -> Vec<u8> {
+    let received = effects::system_clock().now().strftime("%a, %d %b %Y %H:%M:%S +0000");
     let mut mail = format!(
-        "Received: from mx.customer.example by mx.contoso.example; Fri, 27 Nov 2026 08:00:00 +0000\r\n\
+        "Received: from mx.customer.example by mx.contoso.example; {received}\r\n\
          From: Ann <ann@customer.example>\r\nTo: box@contoso.example\r\nSubject: {word}\r\n\
          Message-ID: <{word}@customer.example>\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
     );

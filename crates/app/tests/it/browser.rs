@@ -1,213 +1,17 @@
-//! The journey of an agent in a real browser: Chromium, driven through its WebDriver.
-//!
-//! With `POSTROOM_SCREENSHOTS` naming a folder, each screen is also kept as a picture,
-//! at 1440 and 390 pixels, in English and Japanese.
-
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+//! The journey of an agent in a real browser, and what supervisors and administrators see of it.
 
 use anyhow::Context as _;
-use fantoccini::{Client, ClientBuilder, Locator, key::Key};
-use hyper_util::client::legacy::connect::HttpConnector;
-use postroom_app::{
-    effects, server,
-    world::{Ground, Plan, World},
-};
-use postroom_engine::{Cpu, Tasks};
+use fantoccini::{Locator, key::Key};
+use postroom_app::world::{Ground, Plan, World};
 use secrecy::SecretString;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
-use crate::laws::{deliver, mail};
-use crate::take_in::connected;
+use crate::{
+    chromium::{Browser, PASSWORD, Served},
+    laws::{deliver, mail},
+    take_in::connected,
+};
 
 const SUPPORT: &str = "support@contoso.example";
-const PASSWORD: &str = "a good long password";
-/// How long an element may take to appear.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A driver with its browser; both end with it.
-struct Browser {
-    client: Client,
-    driver: Child,
-    _profile: TempDir,
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let _ended = self.driver.kill();
-        let _reaped = self.driver.wait();
-    }
-}
-
-impl Browser {
-    async fn start() -> anyhow::Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let driver = Command::new("chromedriver")
-            .arg(format!("--port={port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("chromedriver (Debian package chromium-driver) can't be started")?;
-        let profile = TempDir::new()?;
-        let capabilities = json!({
-            "goog:loggingPrefs": { "browser": "ALL" },
-            "goog:chromeOptions": { "args": [
-                "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                "--lang=en-US", format!("--user-data-dir={}", profile.path().display()),
-            ] },
-        });
-        let capabilities: serde_json::Map<String, Value> = serde_json::from_value(capabilities)?;
-        let url = format!("http://127.0.0.1:{port}");
-        for _ in 0..100 {
-            match ClientBuilder::new(HttpConnector::new())
-                .capabilities(capabilities.clone())
-                .connect(&url)
-                .await
-            {
-                Ok(client) => return Ok(Self { client, driver, _profile: profile }),
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-            }
-        }
-        anyhow::bail!("chromedriver did not answer")
-    }
-
-    async fn wait(&self, css: &str) -> anyhow::Result<fantoccini::elements::Element> {
-        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
-        match found {
-            Ok(found) => Ok(found),
-            Err(error) => {
-                let page = self.client.source().await?;
-                Err(error).with_context(|| format!("{css} did not appear; the page is {page}"))
-            }
-        }
-    }
-
-    async fn click(&self, css: &str) -> anyhow::Result<()> {
-        Ok(self.wait(css).await?.click().await?)
-    }
-
-    /// Waits until the text of an element contains `part`.
-    async fn wait_text(&self, css: &str, part: &str) -> anyhow::Result<()> {
-        let mut text = String::new();
-        for _ in 0..300 {
-            if let Ok(found) = self.client.find(Locator::Css(css)).await {
-                text = found.text().await.unwrap_or_default();
-                if text.contains(part) {
-                    return Ok(());
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        anyhow::bail!("{css} says {text:?}, not {part:?}")
-    }
-
-    async fn sign_in(&self, base: &str, email: &str) -> anyhow::Result<()> {
-        self.client.goto(&format!("{base}/login")).await?;
-        self.wait("[name=email]").await?.send_keys(email).await?;
-        self.wait("[name=password]").await?.send_keys(PASSWORD).await?;
-        self.click("main form button").await?;
-        self.wait("header .name").await?;
-        Ok(())
-    }
-
-    async fn sign_out(&self) -> anyhow::Result<()> {
-        self.click("form[action='/logout'] button").await?;
-        self.wait("[name=password]").await?;
-        Ok(())
-    }
-
-    /// Nothing was asked for elsewhere, and the page is not wider than the window.
-    async fn assert_sound(&self, base: &str) -> anyhow::Result<()> {
-        let script = "return performance.getEntriesByType('resource').map(entry => entry.name)";
-        let asked = self.client.execute(script, Vec::new()).await?;
-        for url in asked.as_array().context("a list of addresses")? {
-            let url = url.as_str().unwrap_or_default();
-            anyhow::ensure!(url.starts_with(base) || url.starts_with("data:"), "the page asked for {url}");
-        }
-        let script = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
-        let over = self.client.execute(script, Vec::new()).await?;
-        anyhow::ensure!(over.as_i64().unwrap_or(1) <= 0, "the page is {over} pixels too wide");
-        Ok(())
-    }
-
-    /// The screen at two widths, in both languages; pictures if they are wanted.
-    async fn look(&self, base: &str, name: &str) -> anyhow::Result<()> {
-        let folder = effects::environment("POSTROOM_SCREENSHOTS").map(PathBuf::from);
-        for language in ["en", "ja"] {
-            for (width, height) in [(1440, 900), (390, 844)] {
-                self.client.set_window_size(width, height).await?;
-                // Chromium's window is never narrower than 500 pixels; the page is.
-                self.metrics(width, height).await?;
-                self.assert_sound(base).await.with_context(|| format!("{name} at {width} in {language}"))?;
-                if let Some(folder) = &folder {
-                    std::fs::create_dir_all(folder)?;
-                    let picture = self.client.screenshot().await?;
-                    std::fs::write(folder.join(format!("{name}-{width}-{language}.png")), picture)?;
-                }
-            }
-            self.metrics(1440, 900).await?;
-            let other = if language == "en" { "ja" } else { "en" };
-            let here = self.client.current_url().await?;
-            self.click(&format!("form[action='/language'] button[value={other}]")).await?;
-            self.wait(&format!("html[lang={other}]")).await?;
-            self.client.goto(here.as_str()).await?;
-        }
-        Ok(())
-    }
-
-    async fn metrics(&self, width: u32, height: u32) -> anyhow::Result<()> {
-        let command = Devtools {
-            cmd: "Emulation.setDeviceMetricsOverride",
-            params: json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false }),
-        };
-        self.client.issue_cmd(command).await?;
-        Ok(())
-    }
-
-    /// What the console said since the start.
-    async fn console(&self) -> anyhow::Result<Vec<String>> {
-        let log = self.client.issue_cmd(BrowserLog).await?;
-        let entries = log.as_array().cloned().unwrap_or_default();
-        Ok(entries.iter().map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect())
-    }
-}
-
-/// A command of Chromium's own.
-#[derive(Debug)]
-struct Devtools {
-    cmd: &'static str,
-    params: Value,
-}
-
-impl fantoccini::wd::WebDriverCompatibleCommand for Devtools {
-    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
-        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
-    }
-
-    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
-        (http::Method::POST, Some(json!({ "cmd": self.cmd, "params": self.params }).to_string()))
-    }
-}
-
-/// Asks for the console.
-#[derive(Debug)]
-struct BrowserLog;
-
-impl fantoccini::wd::WebDriverCompatibleCommand for BrowserLog {
-    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
-        base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
-    }
-
-    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
-        (http::Method::POST, Some(json!({ "type": "browser" }).to_string()))
-    }
-}
-
 /// What the customer received, once there are so many.
 async fn received(world: &World, customer: &str, count: usize) -> anyhow::Result<postroom_mail::Mail> {
     world
@@ -226,11 +30,8 @@ async fn an_agent_answers_a_mail_and_the_customer_answers_back() -> anyhow::Resu
         let email = format!("{who}@contoso.example");
         world.engine().set_password(&email, SecretString::from(PASSWORD)).await?;
     }
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let base = format!("http://{}", listener.local_addr()?);
-    let end = CancellationToken::new();
-    let serving = Tasks::new(Cpu::Pool);
-    serving.spawn(server::serve(listener, world.router(), None, end.clone()));
+    let served = Served::start(&world).await?;
+    let base = served.base.clone();
     let browser = Browser::start().await?;
 
     browser.sign_in(&base, "agent1@contoso.example").await?;
@@ -316,7 +117,6 @@ async fn an_agent_answers_a_mail_and_the_customer_answers_back() -> anyhow::Resu
     assert!(said.is_empty(), "the console says {said:?}");
     browser.client.clone().close().await?;
     drop(browser);
-    end.cancel();
-    serving.stop().await;
+    served.stop().await;
     world.assert_quiet().await
 }

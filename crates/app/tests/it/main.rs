@@ -2,6 +2,7 @@
 
 mod alerts;
 mod browser;
+mod chromium;
 mod credentials;
 mod desk;
 mod doctor;
@@ -13,6 +14,7 @@ mod laws;
 mod life;
 mod load;
 mod metrics;
+mod onboarding;
 mod outage;
 mod pages;
 mod pair;

@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 
+use postroom_model::doctor::is_this_machine;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use url::{Host, Url};
+use url::Url;
 
 use super::{super::read::Scalar, schema};
 
@@ -58,20 +59,11 @@ fn address(text: &str, form: &str) -> Result<Url, String> {
     }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if is_this_machine(&url) => Ok(url),
+        "http" if url.host_str().is_some_and(is_this_machine) => Ok(url),
         "http" => {
             Err(format!("\"{text}\" is not encrypted; write https:// (http:// only for this machine itself)"))
         }
         _ => Err(format!("\"{text}\" is not a web address; {form}")),
-    }
-}
-
-fn is_this_machine(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
     }
 }
 
