@@ -60,6 +60,13 @@ impl Engine {
         self.connected(id).ok_or(JobError::NotConnected)
     }
 
+    /// What an administrator granted a moment ago counts with the next request.
+    pub(crate) fn renew_token(&self, id: IntegrationId) {
+        if let Some(graph) = self.connected(id) {
+            graph.renew_token();
+        }
+    }
+
     fn connected(&self, id: IntegrationId) -> Option<Graph> {
         let connections = self.0.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.get(&id).map(|connection| connection.graph.clone())

@@ -203,6 +203,7 @@ impl Engine {
             .with(mailboxes::record_resync_begun(mailbox.id, asked));
         self.store().commit(unit).await?;
         lane.end_rest();
+        self.renew_token(mailbox.integration);
         self.hints(mailbox.id).look_anew();
         tracing::info!(mailbox.id = %mailbox.id, "Mailbox is looked at anew, as asked");
         Ok(())

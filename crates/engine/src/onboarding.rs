@@ -159,6 +159,7 @@ impl Engine {
     /// # Errors
     /// When the store fails.
     pub async fn activate(&self, integration: IntegrationId) -> Result<usize, DbError> {
+        self.renew_token(integration);
         let mut waiting = mailboxes::list(&self.store().db).await?;
         waiting.retain(|mailbox| mailbox.integration == integration && mailbox.is_not_active_yet());
         let mut unit = Unit::new();

@@ -103,6 +103,11 @@ impl Graph {
         self.0.tokens.replace_credentials(credentials);
     }
 
+    /// The next request asks for a new token: what was granted since the present one was made counts at once.
+    pub fn renew_token(&self) {
+        self.0.tokens.outdate();
+    }
+
     /// Each credential, the preferred one first, and how it fared in this process.
     pub fn credential_states(&self) -> Vec<CredentialState> {
         self.0.tokens.credential_states()

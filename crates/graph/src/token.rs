@@ -139,11 +139,9 @@ impl Tokens {
         }
     }
 
-    /// Other credentials from now on. The present token is used until one of them gives another, which
-    /// is tried with the next request.
-    pub(crate) fn replace_credentials(&self, credentials: Vec<Credential>) {
-        let new = Arc::new(Credentials::new(credentials));
-        *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) = new;
+    /// The next request asks for a new token: roles may have been granted since the present one was made,
+    /// which is used until then.
+    pub(crate) fn outdate(&self) {
         let now = self.wire.clock.now();
         let mut cache = self.lock();
         cache.failed = None;
@@ -151,6 +149,14 @@ impl Tokens {
         if let Some(token) = &mut cache.token {
             token.renew_at = now;
         }
+    }
+
+    /// Other credentials from now on. The present token is used until one of them gives another, which
+    /// is tried with the next request.
+    pub(crate) fn replace_credentials(&self, credentials: Vec<Credential>) {
+        let new = Arc::new(Credentials::new(credentials));
+        *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        self.outdate();
     }
 
     fn credentials(&self) -> Arc<Credentials> {

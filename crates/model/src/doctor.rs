@@ -261,6 +261,11 @@ impl Finding {
         Self { check, mailbox: None, about: None, verdict, cause, answer: None, detail: None }
     }
 
+    /// Whether it says no more than its verdict.
+    pub fn is_bare(&self) -> bool {
+        self.about.is_none() && self.cause.is_none() && self.answer.is_none() && self.detail.is_none()
+    }
+
     /// The same about this mailbox.
     pub fn of_mailbox(self, address: &str) -> Self {
         Self { mailbox: Some(address.to_owned()), ..self }
