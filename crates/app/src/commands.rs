@@ -25,7 +25,5 @@ async fn open(config: &Config) -> anyhow::Result<Store> {
 /// An engine that runs nothing: for commands that ask or change one thing.
 async fn open_engine(config: &Config) -> anyhow::Result<Engine> {
     let store = open(config).await?;
-    let transport = system::transport(config)?;
-    let url = config.server.public_url.clone();
-    Ok(system::engine(store, system::Around::network(transport, url)).0)
+    Ok(system::engine(store, system::Around::network(config)?).0)
 }

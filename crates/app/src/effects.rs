@@ -1,7 +1,9 @@
 //! The real effects: the system's clock, its random generator, its files, its environment.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use postroom_engine::doctor::{LookAtSpace, Space};
 use postroom_graph::ReadFile;
 use postroom_model::{Clock, Entropy, Timestamp};
 
@@ -38,6 +40,22 @@ pub fn seeded_entropy(seed: u64) -> Entropy {
 /// Reads a small text file.
 pub fn read_file() -> ReadFile {
     Arc::new(|path| std::fs::read_to_string(path))
+}
+
+/// Looks how much room is left on the disks of these places, by their names.
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fstatvfs.html>
+pub fn look_at_space(places: Vec<(&'static str, PathBuf)>) -> LookAtSpace {
+    Arc::new(move || {
+        let look = |(place, path): &(&'static str, PathBuf)| match rustix::fs::statvfs(path) {
+            Ok(disk) => Ok(Space {
+                place: format!("{place}: {}", path.display()),
+                free: disk.f_bavail.saturating_mul(disk.f_frsize),
+                total: disk.f_blocks.saturating_mul(disk.f_frsize),
+            }),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        };
+        places.iter().map(look).collect()
+    })
 }
 
 /// One variable of the environment.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use postroom_engine::{
     Cpu, Engine, Parts, Tasks,
+    doctor::LookAtSpace,
     watch::{CertificateEnds, TellAlert},
 };
 use postroom_graph::Transport;
@@ -131,21 +132,45 @@ pub struct Around {
     pub public_url: Url,
     /// When the certificate of that address ends.
     pub certificate_ends: Option<CertificateEnds>,
+    /// How anybody in the internet reaches us.
+    pub outside: Transport,
+    /// How much room is left where the store lies.
+    pub look_at_space: Option<LookAtSpace>,
     /// How alerts leave this system.
     pub tell_alert: Option<TellAlert>,
 }
 
 impl Around {
-    /// On the network, by the system's clock, without certificate and alerts.
-    pub fn network(transport: Transport, public_url: Url) -> Self {
-        let clock = effects::system_clock();
-        Self { transport, clock, cpu: Cpu::Pool, public_url, certificate_ends: None, tell_alert: None }
+    /// On the network that the configuration names, by the system's clock, without certificate and alerts.
+    ///
+    /// # Errors
+    /// When the network can't be used.
+    pub fn network(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            transport: transport(config)?,
+            clock: effects::system_clock(),
+            cpu: Cpu::Pool,
+            public_url: config.server.public_url.clone(),
+            certificate_ends: None,
+            // Microsoft knows no authority but the public ones.
+            outside: Transport::network(None).context("the network can't be used")?,
+            look_at_space: Some(effects::look_at_space(places(config))),
+            tell_alert: None,
+        })
     }
+}
+
+/// Where the store lies on disks that can be seen from here.
+fn places(config: &Config) -> Vec<(&'static str, PathBuf)> {
+    let database =
+        config.store.url.expose_secret().strip_prefix("sqlite:").map(|path| ("store", path.into()));
+    database.into_iter().chain([("blobs", config.store.blobs.clone())]).collect()
 }
 
 /// Puts an engine on an opened store.
 pub fn engine(store: Store, around: Around) -> (Engine, Tasks) {
-    let Around { transport, clock, cpu, public_url, certificate_ends, tell_alert } = around;
+    let Around { transport, clock, cpu, public_url, certificate_ends, outside, look_at_space, tell_alert } =
+        around;
     let tasks = Tasks::new(cpu);
     let entropy = store.entropy.clone();
     let node = NodeId::from_uuid(entropy.uuid(clock.now()));
@@ -159,6 +184,8 @@ pub fn engine(store: Store, around: Around) -> (Engine, Tasks) {
         node,
         public_url,
         certificate_ends,
+        outside,
+        look_at_space,
         tell_alert,
     });
     (engine, tasks)

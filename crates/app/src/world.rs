@@ -14,7 +14,11 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use postroom_engine::{Cpu, Engine, Tasks, watch::TellAlert};
+use postroom_engine::{
+    Cpu, Engine, Tasks,
+    doctor::{LookAtSpace, Space},
+    watch::TellAlert,
+};
 use postroom_graph::Transport;
 use postroom_model::{Clock, Entropy, Timestamp, alerts::Alert};
 use postroom_sim::{MailboxConfig, Outgoing, Simulator};
@@ -107,8 +111,25 @@ impl Alerted {
     }
 }
 
+/// The disk of a world: a tebibyte, until a story says otherwise.
+#[derive(Clone)]
+struct Disk(Arc<Mutex<Space>>);
+
+impl Disk {
+    fn empty() -> Self {
+        let all = 1 << 40;
+        Self(Arc::new(Mutex::new(Space { place: "store".to_owned(), free: all, total: all })))
+    }
+
+    fn look(&self) -> LookAtSpace {
+        let disk = Arc::clone(&self.0);
+        Arc::new(move || vec![Ok(disk.lock().unwrap_or_else(PoisonError::into_inner).clone())])
+    }
+}
+
 /// What survives a kill.
 struct Parts {
+    space: Disk,
     alerted: Alerted,
     _folder: TempDir,
     db: DbConfig,
@@ -149,7 +170,9 @@ impl World {
         let entropy = effects::seeded_entropy(plan.seed);
         let keys = Keys::generate(&entropy);
         let alerted = Alerted::default();
-        let parts = Parts { alerted, _folder: folder, db, blobs: Blobs::memory(), keys, clock, entropy, cpu };
+        let space = Disk::empty();
+        let parts =
+            Parts { space, alerted, _folder: folder, db, blobs: Blobs::memory(), keys, clock, entropy, cpu };
 
         let door = Door::default();
         let simulator = tenant(&plan.mailboxes, plan.seed, &parts.clock, &door);
@@ -179,6 +202,11 @@ impl World {
     /// The alerts that were told, in order.
     pub fn alerted(&self) -> Vec<Alert> {
         self.parts.alerted.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Leaves so many bytes free on the disk.
+    pub fn leave_free(&self, bytes: u64) {
+        self.parts.space.0.lock().unwrap_or_else(PoisonError::into_inner).free = bytes;
     }
 
     /// The present moment of this world.
@@ -353,11 +381,13 @@ impl Parts {
         let (engine, tasks) = system::engine(
             store,
             system::Around {
+                outside: transport.clone(),
                 transport,
                 clock: self.clock.clone(),
                 cpu: self.cpu,
                 public_url: url.clone(),
                 certificate_ends: None,
+                look_at_space: Some(self.space.look()),
                 tell_alert: Some(self.alerted.teller()),
             },
         );

@@ -107,6 +107,20 @@ impl Engine {
         Ok(self.graph_of(config))
     }
 
+    /// A client without credentials that asks our own address as Microsoft would; `is_inside` if Microsoft is
+    /// played by a machine in here, which knows the authorities that we know.
+    pub(crate) fn outside_client(
+        &self,
+        integration: &Integration,
+        is_inside: bool,
+    ) -> Result<Graph, ConnectError> {
+        let nameless = Integration { credentials: Vec::new(), ..integration.clone() };
+        let parts = &self.0.parts;
+        let transport = if is_inside { &parts.transport } else { &parts.outside };
+        let config = config(nameless, &parts.read_file)?;
+        Ok(Graph::new(config, transport.clone(), parts.clock.clone(), parts.entropy.clone()))
+    }
+
     fn graph_of(&self, config: GraphConfig) -> Graph {
         let parts = &self.0.parts;
         Graph::new(config, parts.transport.clone(), parts.clock.clone(), parts.entropy.clone())

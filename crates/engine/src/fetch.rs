@@ -108,6 +108,11 @@ impl Engine {
         {
             return Ok(Given::NoMail(reason));
         }
+        if let Some(subject) = head.subject()
+            && self.is_sent_by_doctor(&subject).await?
+        {
+            return Ok(Given::NoMail(Reason::Probe));
+        }
         Ok(Given::Mail(writer.finish().await?))
     }
 

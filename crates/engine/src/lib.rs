@@ -71,6 +71,10 @@ pub struct Parts {
     pub public_url: Url,
     /// When the certificate of that address ends, if this process holds it.
     pub certificate_ends: Option<watch::CertificateEnds>,
+    /// How anybody in the internet reaches us, by the public certificate authorities alone.
+    pub outside: Transport,
+    /// How much room is left where the store lies, where this process can see that.
+    pub look_at_space: Option<doctor::LookAtSpace>,
     /// How an alert leaves this system; without it the log and the pages tell alone.
     pub tell_alert: Option<watch::TellAlert>,
 }

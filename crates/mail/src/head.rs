@@ -35,6 +35,18 @@ impl Head {
         DateTimeParser::new().relaxed_weekday(true).parse_timestamp(date.trim()).ok()
     }
 
+    /// Its subject as it stands there, without its folds; nothing if it has none.
+    pub fn subject(&self) -> Option<String> {
+        const NAME: &str = "subject:";
+        let text = String::from_utf8_lossy(&self.bytes);
+        let mut lines = text.lines().take_while(|line| !line.trim().is_empty());
+        let is_subject =
+            |line: &&str| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME));
+        let first = lines.find(is_subject)?;
+        let folded = lines.take_while(|line| line.starts_with([' ', '\t']));
+        Some(folded.fold(first[NAME.len()..].trim().to_owned(), |subject, line| subject + " " + line.trim()))
+    }
+
     /// Whether a mail server handed this mail over. One that nobody did was made in the mailbox itself.
     /// <https://www.rfc-editor.org/rfc/rfc5321#section-4.4>
     pub fn was_received(&self) -> bool {
@@ -91,6 +103,17 @@ mod tests {
         ] {
             assert_eq!(at(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn the_subject_is_read_from_the_head_over_its_folds() {
+        let subject = |text: &str| {
+            let mut head = Head::default();
+            head.push(text.as_bytes());
+            head.subject()
+        };
+        assert_eq!(subject("From: a\r\nSUBJECT: one\r\n\ttwo\r\nTo: b\r\n\r\n").as_deref(), Some("one two"));
+        assert_eq!(subject("From: a\r\n\r\nSubject: in the text"), None);
     }
 
     #[test]

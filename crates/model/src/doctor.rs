@@ -23,6 +23,8 @@ words! {
         UserRead = "user_read",
         /// Secrets, certificates and mails can be sealed, written and read.
         Storage = "storage",
+        /// There is room where the store lies.
+        Space = "space",
         /// Our address is one that Microsoft can call, and this server answers there.
         PublicUrl = "public_url",
         /// A mailbox that the application must not reach is refused to it.
@@ -209,6 +211,18 @@ words! {
         ScopeOpen = "scope_open",
         /// The mailbox that should be refused is none.
         ScopeUnknown = "scope_unknown",
+        /// The application may not send.
+        SendMissing = "send_missing",
+        /// A mail that Microsoft took did not arrive in time.
+        NotArrived = "not_arrived",
+        /// A disk is nearly full.
+        SpaceLow = "space_low",
+        /// How much room there is can't be seen.
+        SpaceUntold = "space_untold",
+        /// Entra ID did not tell its time.
+        ClockUntold = "clock_untold",
+        /// Graph did not tell the address of the message that was made.
+        AddressUntold = "address_untold",
         /// The storage fails.
         StorageFails = "storage_fails",
         /// It is not tried.

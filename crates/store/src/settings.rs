@@ -18,6 +18,11 @@ pub fn set(name: &str, value: &str) -> Stmt {
     )
 }
 
+/// Removes a value.
+pub fn forget(name: &str) -> Stmt {
+    Stmt::new("DELETE FROM settings WHERE name = $1", args![name])
+}
+
 /// Reads a value.
 ///
 /// # Errors

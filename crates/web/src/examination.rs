@@ -12,7 +12,7 @@ use axum::{
     response::{Html, IntoResponse as _, Response},
 };
 use futures_util::stream;
-use postroom_engine::doctor::Known;
+use postroom_engine::doctor::{Known, Options};
 use postroom_model::{
     IntegrationId,
     doctor::{Finding, Verdict, scoping_commands},
@@ -62,14 +62,14 @@ pub(crate) async fn find(site: &Site, id: IntegrationId) -> Result<Overview, Fai
     all.into_iter().find(|one| one.id == id).ok_or(Failure::NotFound)
 }
 
-/// Examines an integration and those of its mailboxes that `chosen` wants. `lead` is the key of what stands
+/// Examines an integration and those of its mailboxes that the function wants, with these options. `lead` is the key of what stands
 /// above; what `ending` makes of the numbers of *yes*, *no* and *can't tell* stands below.
 pub(crate) fn stream(
     site: &Site,
     person: &Person,
     integration: Overview,
     lead: &'static str,
-    chosen: impl Fn(&Mailbox) -> bool + Send + Sync + 'static,
+    (chosen, options): (impl Fn(&Mailbox) -> bool + Send + Sync + 'static, Options),
     ending: impl FnOnce(&Page, [usize; 3]) -> String + Send + 'static,
 ) -> Result<Response, Failure> {
     let page = Page::new(site, &person.visitor, "doctor");
@@ -80,7 +80,7 @@ pub(crate) fn stream(
     let foot = foot.to_owned();
     let (page, site) = (Page::new(site, &person.visitor, ""), site.clone());
     site.tasks.clone().spawn(async move {
-        let last = match run(&page, &site, &integration, chosen, &say).await {
+        let last = match run(&page, &site, &integration, chosen, &options, &say).await {
             Ok((below, counts)) => below + &ending(&page, counts),
             Err(error) => broken_off(&page, &*error),
         };
@@ -101,12 +101,13 @@ async fn run(
     site: &Site,
     integration: &Overview,
     chosen: impl Fn(&Mailbox) -> bool,
+    options: &Options,
     say: &mpsc::UnboundedSender<String>,
 ) -> Result<(String, [usize; 3]), Box<dyn std::error::Error + Send + Sync>> {
     let mut counts = [0; 3];
     let examined = site
         .engine
-        .examine_by_id(integration.id, chosen, &mut |finding| {
+        .examine_by_id(integration.id, chosen, options, &mut |finding| {
             let place = Verdict::ALL.iter().position(|verdict| *verdict == finding.verdict);
             counts[place.unwrap_or_default()] += 1;
             let row = FindingRow { page, finding: &finding }.render().unwrap_or_default();

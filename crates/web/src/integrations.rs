@@ -2,14 +2,17 @@
 
 use askama::Template;
 use axum::{
+    Form,
     extract::{Path, State},
     response::{Html, Response},
 };
+use postroom_engine::doctor::Options;
 use postroom_model::IntegrationId;
 use postroom_store::{
     integrations::{self, Overview},
-    mailboxes,
+    mailboxes::{self, Mailbox},
 };
+use serde::Deserialize;
 
 use crate::{
     examination,
@@ -52,12 +55,21 @@ pub(crate) async fn show(State(site): State<Site>, Admin(person): Admin) -> Resu
     render(&IntegrationsPage { page, integrations: integrations.collect() })
 }
 
+/// What is ticked beside the button.
+#[derive(Deserialize)]
+pub(crate) struct Ticked {
+    send_probe: Option<String>,
+}
+
 /// `POST /integrations/{id}/examine`
 pub(crate) async fn examine(
     State(site): State<Site>,
     Admin(person): Admin,
     Path(id): Path<IntegrationId>,
+    Form(ticked): Form<Ticked>,
 ) -> Result<Response, Failure> {
     let integration = examination::find(&site, id).await?;
-    examination::stream(&site, &person, integration, "doctor-lead", |_| true, |_, _| String::new())
+    let options = Options { send_probe: ticked.send_probe.is_some(), ..Options::default() };
+    let all = |_: &Mailbox| true;
+    examination::stream(&site, &person, integration, "doctor-lead", (all, options), |_, _| String::new())
 }

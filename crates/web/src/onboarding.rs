@@ -14,7 +14,7 @@ use axum::{
     response::{Html, IntoResponse as _, Response},
 };
 use jiff::{civil::Date, tz::TimeZone};
-use postroom_engine::onboarding::Onboarded;
+use postroom_engine::{doctor::Options, onboarding::Onboarded};
 use postroom_model::{
     EmailAddress, IntegrationId, Timestamp,
     doctor::{Cause, Finding},
@@ -22,7 +22,7 @@ use postroom_model::{
     onboarding::{Fault, Field, JoinFault, NewMailboxes, Pasted, read_addresses},
     user::Role,
 };
-use postroom_store::{integrations::Overview, queues, users};
+use postroom_store::{integrations::Overview, mailboxes::Mailbox, queues, users};
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -248,7 +248,7 @@ fn examine_waiting(site: &Site, person: &Person, integration: Overview) -> Resul
         person,
         integration,
         "activate-lead",
-        |mailbox| mailbox.is_not_active_yet(),
+        (|mailbox: &Mailbox| mailbox.is_not_active_yet(), Options::default()),
         move |page, [_, no, _]| Activate { page, id, is_well: no == 0 }.render().unwrap_or_default(),
     )
 }
@@ -276,7 +276,7 @@ pub(crate) async fn activate(
         &person,
         integration,
         "activated-lead",
-        |_| true,
+        (|_: &Mailbox| true, Options::default()),
         move |page, _| Activated { page, declaration }.render().unwrap_or_default(),
     )
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use postroom_engine::Engine;
-use postroom_graph::Transport;
 use postroom_sim::{MailboxConfig, Simulator};
 use postroom_store::{folders, jobs, mailboxes};
 use postroom_web::Web;
@@ -90,8 +89,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let mails = options.mail.as_deref().map(read_mails).transpose()?;
 
     let store = system::open_store(&config, &effects::system_entropy()).await?;
-    let transport = Transport::network(None)?;
-    let (engine, tasks) = system::engine(store, system::Around::network(transport, url.clone()));
+    let (engine, tasks) = system::engine(store, system::Around::network(&config)?);
     let served = sim::Served::start(&tasks, sim::Terms::local(), |config| {
         config.allow_http_loopback = true;
         config.mailboxes =

@@ -1,7 +1,7 @@
 //! `postroom doctor`: examines integrations and mailboxes, line by line, and says what is
 //! wrong, what it means and what to do.
 //!
-//! Rule kept: exit code 0 only if nothing is wrong and nothing that could be seen was left unseen.
+//! Exit code 0 if nothing is wrong, 1 if something is or the examination was broken off.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -36,6 +36,9 @@ pub struct Options {
     /// A mailbox that the application must not reach: it has to be refused. May be given several times.
     #[arg(long, value_name = "ADDRESS")]
     scope_probe: Vec<String>,
+    /// Send a mail from each mailbox to itself, see it arrive, and remove it.
+    #[arg(long)]
+    send_probe: bool,
     /// en or ja; by default the language of the environment, else English.
     #[arg(long)]
     language: Option<String>,
@@ -67,7 +70,11 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<ExitCode> {
             bail!("{only} is not connected; `postroom mailbox list` shows those that are");
         }
     }
-    let examination = Examination { only: options.mailbox.clone(), scope_probe: options.scope_probe.clone() };
+    let examination = Examination {
+        only: options.mailbox.clone(),
+        scope_probe: options.scope_probe.clone(),
+        send_probe: options.send_probe,
+    };
     let mut is_well = true;
     for integration in &chosen {
         if !options.json {

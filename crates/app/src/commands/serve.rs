@@ -17,7 +17,6 @@ use crate::{
 /// When something it needs is not there, in one line.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let _sole_server = system::lock(&config)?;
-    let transport = system::transport(&config)?;
     let tls = match (&config.server.tls_cert, &config.server.tls_key) {
         (Some(cert), Some(key)) => Some(Tls::load(cert, key)?),
         _ => None,
@@ -28,7 +27,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let around = system::Around {
         certificate_ends: tls.as_ref().map(Tls::ends),
         tell_alert: crate::alerts::webhook(&config.alerts)?,
-        ..system::Around::network(transport, url.clone())
+        ..system::Around::network(&config)?
     };
     let (engine, tasks) = system::engine(store, around);
 

@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use postroom_app::{organization, sample, world::World};
-use postroom_engine::doctor::Options;
+use postroom_engine::{credentials::dated, doctor::Options};
 use postroom_model::{
+    credential::{CredentialKind, Proof},
     doctor::{Cause, Check, Finding, Verdict},
     ledger::{MessageState, Reason},
+    organization as organization_model,
 };
 use postroom_sim::{AccessRight, Assignment, MailboxChange, MailboxStatus, Policy};
 use postroom_store::{
     integrations::{self, Integration},
     mailboxes,
 };
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::json;
 
 use crate::{
@@ -107,6 +110,26 @@ fn roles(world: &World, roles: &[&str]) -> anyhow::Result<()> {
 fn status(world: &World, status: MailboxStatus) -> anyhow::Result<()> {
     let change = MailboxChange { status: Some(status), ..MailboxChange::default() };
     world.simulator.change_mailbox(SUPPORT, change)?;
+    Ok(())
+}
+
+/// A certificate of these years with its key, and the certificate alone.
+fn certificate((from, to): (i32, i32)) -> anyhow::Result<(String, String)> {
+    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
+    let mut params = CertificateParams::default();
+    params.not_before = rcgen::date_time_ymd(from, 1, 1);
+    params.not_after = rcgen::date_time_ymd(to, 1, 1);
+    let certificate = params.self_signed(&key)?.pem();
+    Ok((format!("{certificate}{}", key.serialize_pem()), certificate))
+}
+
+fn sign_in_with(set: &mut Integration, text: String) -> anyhow::Result<()> {
+    let credential = set.credentials.first_mut().context("a credential")?;
+    let proof = Proof { kind: CredentialKind::Certificate, text: text.into() };
+    let name = credential.name.clone();
+    let dated = dated(organization_model::Credential { name, proof, starts_at: None, expires_at: None });
+    credential.proof = dated.proof;
+    (credential.starts_at, credential.expires_at) = (dated.starts_at, dated.expires_at);
     Ok(())
 }
 
@@ -266,32 +289,35 @@ fn broken(world: &World, set: &mut Integration, what: &str) -> anyhow::Result<(C
             simulator.set_mailbox_switch(SUPPORT, "mailbox.quota", json!(true))?;
             (Check::Mailbox, Cause::MailboxFull)
         }
-        code => match code.strip_prefix("AADSTS").and_then(|code| code.parse::<u32>().ok()) {
-            Some(number) => {
-                simulator.set_switch("sts.refuse", json!(number))?;
-                let cause = match number {
-                    7_000_215 => Cause::SecretWrong,
-                    7_000_222 => Cause::SecretExpired,
-                    700_016 => Cause::ApplicationUnknown,
-                    7_000_112 => Cause::ApplicationDisabled,
-                    7_000_229 | 65_001 | 90_094 | 90_008 => Cause::ConsentMissing,
-                    90_002 | 900_023 => Cause::TenantUnknown,
-                    50_194 | 9_001_023 => Cause::EndpointShared,
-                    700_027 => Cause::CertificateUnknown,
-                    700_024 => Cause::AssertionTime,
-                    50_013 => Cause::AssertionInvalid,
-                    70_021 | 700_211 | 700_212 | 700_213 => Cause::FederationUnknown,
-                    7_000_218 => Cause::CredentialMissing,
-                    700_025 => Cause::ApplicationPublic,
-                    70_011 | 1_002_012 | 500_011 => Cause::ScopeWrong,
-                    53_003 | 530_034 | 530_035 => Cause::ConditionalAccess,
-                    50_020 => Cause::TokenRefused,
-                    _ => bail!("{number} has no line"),
-                };
-                (Check::Credential, cause)
-            }
-            None => bail!("nobody knows how to break \"{what}\""),
-        },
+        "the certificate has expired" => {
+            let (text, certificate) = certificate((2025, 2026))?;
+            simulator.add_certificate(CLIENT, &certificate)?;
+            sign_in_with(set, text)?;
+            (Check::Credential, Cause::CertificateExpired)
+        }
+        "the certificate is not the application's" => {
+            sign_in_with(set, certificate((2026, 2030))?.0)?;
+            (Check::Credential, Cause::CertificateUnknown)
+        }
+        "the key is that of another certificate" => {
+            let ((_, one), (other, _)) = (certificate((2026, 2030))?, certificate((2026, 2030))?);
+            let key = other.split("-----BEGIN PRIVATE").nth(1).context("a key")?;
+            simulator.add_certificate(CLIENT, &one)?;
+            sign_in_with(set, format!("{one}-----BEGIN PRIVATE{key}"))?;
+            (Check::Credential, Cause::AssertionInvalid)
+        }
+        "the disk is nearly full" => {
+            world.leave_free(300 * 1024 * 1024);
+            (Check::Space, Cause::SpaceLow)
+        }
+        code => {
+            let (number, cause) = CODES
+                .iter()
+                .find(|(number, _)| code == format!("AADSTS{number}"))
+                .with_context(|| format!("nobody knows how to break \"{what}\""))?;
+            simulator.set_switch("sts.refuse", json!(number))?;
+            (Check::Credential, *cause)
+        }
     })
 }
 
@@ -331,43 +357,52 @@ const BROKEN: &[&str] = &[
     "the clock is ten minutes wrong",
     "announcements are lost",
     "the mailbox is full",
-    "AADSTS7000215",
-    "AADSTS7000222",
-    "AADSTS700016",
-    "AADSTS7000112",
-    "AADSTS7000229",
-    "AADSTS65001",
-    "AADSTS90094",
-    "AADSTS90002",
-    "AADSTS900023",
-    "AADSTS50194",
-    "AADSTS9001023",
-    "AADSTS700027",
-    "AADSTS700024",
-    "AADSTS50013",
-    "AADSTS70021",
-    "AADSTS700211",
-    "AADSTS700212",
-    "AADSTS700213",
-    "AADSTS7000218",
-    "AADSTS700025",
-    "AADSTS70011",
-    "AADSTS1002012",
-    "AADSTS500011",
-    "AADSTS53003",
-    "AADSTS530034",
-    "AADSTS530035",
-    "AADSTS50020",
+    "the certificate has expired",
+    "the certificate is not the application's",
+    "the key is that of another certificate",
+    "the disk is nearly full",
+];
+
+/// What Entra ID refuses with, and what it means.
+const CODES: &[(u32, Cause)] = &[
+    (7_000_215, Cause::SecretWrong),
+    (7_000_222, Cause::SecretExpired),
+    (700_016, Cause::ApplicationUnknown),
+    (7_000_112, Cause::ApplicationDisabled),
+    (7_000_229, Cause::ConsentMissing),
+    (65_001, Cause::ConsentMissing),
+    (90_094, Cause::ConsentMissing),
+    (90_002, Cause::TenantUnknown),
+    (900_023, Cause::TenantUnknown),
+    (50_194, Cause::EndpointShared),
+    (9_001_023, Cause::EndpointShared),
+    (700_027, Cause::CertificateUnknown),
+    (700_024, Cause::AssertionTime),
+    (50_013, Cause::AssertionInvalid),
+    (70_021, Cause::FederationUnknown),
+    (700_211, Cause::FederationUnknown),
+    (700_212, Cause::FederationUnknown),
+    (700_213, Cause::FederationUnknown),
+    (7_000_218, Cause::CredentialMissing),
+    (700_025, Cause::ApplicationPublic),
+    (70_011, Cause::ScopeWrong),
+    (1_002_012, Cause::ScopeWrong),
+    (500_011, Cause::ScopeWrong),
+    (53_003, Cause::ConditionalAccess),
+    (530_034, Cause::ConditionalAccess),
+    (530_035, Cause::ConditionalAccess),
+    (50_020, Cause::TokenRefused),
 ];
 
 #[tokio::test(start_paused = true)]
 async fn the_first_no_names_what_is_broken_in_every_set_up() -> anyhow::Result<()> {
     let mut wrong = Vec::new();
-    for what in BROKEN {
+    let refused = CODES.iter().map(|(number, _)| format!("AADSTS{number}"));
+    for what in BROKEN.iter().map(|what| (*what).to_owned()).chain(refused) {
         let world = world().await?;
         connected(&world).await?;
         let mut set = integration(&world).await?;
-        let expected = broken(&world, &mut set, what)?;
+        let expected = broken(&world, &mut set, &what)?;
         tokio::time::sleep(Duration::from_secs(5)).await;
         let findings = examined(&world, &set, &Options::default()).await?;
         let found = first_no(&findings);
@@ -382,4 +417,51 @@ async fn the_first_no_names_what_is_broken_in_every_set_up() -> anyhow::Result<(
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mail_to_itself_arrives_and_nothing_of_it_stays() -> anyhow::Result<()> {
+    let world = world().await?;
+    let options = Options { send_probe: true, ..Options::default() };
+    let findings = examined(&world, &integration(&world).await?, &options).await?;
+    let sent: Vec<_> = findings.iter().filter(|finding| finding.check == Check::Send).collect();
+    ensure!(sent.len() == 3 && sent.iter().all(|finding| finding.verdict == Verdict::Yes), "{sent:#?}");
+    pause(10).await;
+    for address in [SUPPORT, SALES, BILLING] {
+        let left = world.simulator.messages(address)?;
+        ensure!(left.is_empty(), "{} messages are left in {address}: {left:?}", left.len());
+    }
+    let rows = ledger(world.db()).await?;
+    // Those that are made to be announced, and those that were sent.
+    ensure!(rows.len() >= 3, "{} rows", rows.len());
+    for row in &rows {
+        ensure!(
+            matches!(row.state, MessageState::Ignored | MessageState::Gone),
+            "{} {}",
+            row.state,
+            row.reason
+        );
+    }
+    world.assert_quiet().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_right_to_send_the_doctor_says_so_and_somebody_elses_words_are_a_mail()
+-> anyhow::Result<()> {
+    let world = world().await?;
+    roles(&world, &["Mail.ReadWrite", "MailboxSettings.Read"])?;
+    pause(100).await;
+    let options = Options { send_probe: true, ..Options::default() };
+    let findings = examined(&world, &integration(&world).await?, &options).await?;
+    ensure!(first_no(&findings) == Some((Check::Send, Cause::SendMissing)), "{findings:#?}");
+    let drafts = world.simulator.messages(SUPPORT)?;
+    ensure!(drafts.is_empty(), "a draft is left: {drafts:?}");
+    // Who knows how such a mail begins does not know the word.
+    let forged =
+        crate::laws::mail("eve@customer.example", SUPPORT, "Postroom doctor, removed at once: word", "");
+    crate::laws::deliver(&world, SUPPORT, forged);
+    pause(5).await;
+    let rows = ledger(world.db()).await?;
+    ensure!(rows.iter().any(|row| row.state == MessageState::Routed), "a customer's mail was left aside");
+    world.assert_quiet().await
 }

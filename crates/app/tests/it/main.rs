@@ -19,6 +19,7 @@ mod outage;
 mod pages;
 mod pair;
 mod pitfalls;
+mod public_address;
 mod real_mail;
 mod rebuilt;
 mod seek;
