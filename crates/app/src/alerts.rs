@@ -1,10 +1,11 @@
-//! How alerts leave the system: posted as JSON to the address that the operator names.
+//! How alerts leave the system: posted as JSON to the address that the operator names, and mailed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use postroom_engine::watch::TellAlert;
+use anyhow::{Context as _, ensure};
+use postroom_engine::watch::{AlertMail, TellAlert};
+use postroom_model::EmailAddress;
 use postroom_web::doctor::Words;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
@@ -14,13 +15,40 @@ use crate::config::Alerts;
 /// How long whoever is told may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+fn words(config: &Alerts) -> anyhow::Result<Words> {
+    Words::find(&config.language)
+        .with_context(|| format!("[alerts] language \"{}\" is not known; write en or ja", config.language))
+}
+
+/// To whom alerts are mailed; nothing if the configuration names nobody.
+///
+/// # Errors
+/// When an address or the language can't be used.
+pub fn mail(config: &Alerts) -> anyhow::Result<Option<AlertMail>> {
+    let address = |key: &str, text: &str| {
+        text.parse::<EmailAddress>().with_context(|| format!("[alerts] {key} can't be used"))
+    };
+    let Some(to) = &config.mail_to else {
+        ensure!(
+            config.mail_from.is_none(),
+            "[alerts] mail_from is of no use without mail_to; name both or none"
+        );
+        return Ok(None);
+    };
+    let words = words(config)?;
+    Ok(Some(AlertMail {
+        to: address("mail_to", to)?,
+        from: config.mail_from.as_deref().map(|from| address("mail_from", from)).transpose()?,
+        text: Arc::new(move |alert| words.tell_alert(alert)),
+    }))
+}
+
 /// Posts alerts to the webhook of the configuration; nothing if it names none.
 ///
 /// # Errors
 /// When address or language can't be used.
 pub fn webhook(config: &Alerts) -> anyhow::Result<Option<TellAlert>> {
-    let words = Words::find(&config.language)
-        .with_context(|| format!("[alerts] language \"{}\" is not known; write en or ja", config.language))?;
+    let words = words(config)?;
     let Some(webhook) = &config.webhook else { return Ok(None) };
     let url: url::Url = webhook.expose_secret().parse().context("[alerts] webhook is not an address")?;
     let client = reqwest::Client::builder().timeout(PATIENCE).build().context("[alerts] can't be posted")?;

@@ -38,13 +38,17 @@ pub struct Config {
 pub struct Alerts {
     /// Where each alert is posted to as JSON; a secret, as such addresses let anybody write.
     pub webhook: Option<SecretString>,
+    /// To whom each is mailed; no connected mailbox.
+    pub mail_to: Option<String>,
+    /// The mailbox from which it is mailed; any that works if it is left out.
+    pub mail_from: Option<String>,
     /// The language of their text: en or ja.
     pub language: String,
 }
 
 impl Default for Alerts {
     fn default() -> Self {
-        Self { webhook: None, language: "en".into() }
+        Self { webhook: None, mail_to: None, mail_from: None, language: "en".into() }
     }
 }
 
@@ -217,6 +221,8 @@ const VALUES: &[(&str, &str)] = &[
     ("graph", "ca_file"),
     ("metrics", "listen"),
     ("alerts", "webhook"),
+    ("alerts", "mail_to"),
+    ("alerts", "mail_from"),
     ("alerts", "language"),
     ("log", "format"),
     ("log", "filter"),

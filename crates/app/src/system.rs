@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use postroom_engine::{
     Cpu, Engine, Parts, Tasks,
     doctor::LookAtSpace,
-    watch::{CertificateEnds, TellAlert},
+    watch::{AlertMail, CertificateEnds, TellAlert},
 };
 use postroom_graph::Transport;
 use postroom_model::{Clock, Entropy, NodeId};
@@ -136,6 +136,8 @@ pub struct Around {
     pub outside: Transport,
     /// How much room is left where the store lies.
     pub look_at_space: Option<LookAtSpace>,
+    /// To whom alerts are mailed.
+    pub alert_mail: Option<AlertMail>,
     /// How alerts leave this system.
     pub tell_alert: Option<TellAlert>,
 }
@@ -155,6 +157,7 @@ impl Around {
             // Microsoft knows no authority but the public ones.
             outside: Transport::network(None).context("the network can't be used")?,
             look_at_space: Some(effects::look_at_space(places(config))),
+            alert_mail: None,
             tell_alert: None,
         })
     }
@@ -169,8 +172,17 @@ fn places(config: &Config) -> Vec<(&'static str, PathBuf)> {
 
 /// Puts an engine on an opened store.
 pub fn engine(store: Store, around: Around) -> (Engine, Tasks) {
-    let Around { transport, clock, cpu, public_url, certificate_ends, outside, look_at_space, tell_alert } =
-        around;
+    let Around {
+        transport,
+        clock,
+        cpu,
+        public_url,
+        certificate_ends,
+        outside,
+        look_at_space,
+        alert_mail,
+        tell_alert,
+    } = around;
     let tasks = Tasks::new(cpu);
     let entropy = store.entropy.clone();
     let node = NodeId::from_uuid(entropy.uuid(clock.now()));
@@ -186,6 +198,7 @@ pub fn engine(store: Store, around: Around) -> (Engine, Tasks) {
         certificate_ends,
         outside,
         look_at_space,
+        alert_mail,
         tell_alert,
     });
     (engine, tasks)

@@ -17,10 +17,10 @@ use http_body_util::BodyExt as _;
 use postroom_engine::{
     Cpu, Engine, Tasks,
     doctor::{LookAtSpace, Space},
-    watch::TellAlert,
+    watch::{AlertMail, TellAlert},
 };
 use postroom_graph::Transport;
-use postroom_model::{Clock, Entropy, Timestamp, alerts::Alert};
+use postroom_model::{Clock, EmailAddress, Entropy, Timestamp, alerts::Alert};
 use postroom_sim::{MailboxConfig, Outgoing, Simulator};
 use postroom_store::{
     Db, DbConfig, MIGRATIONS, SqliteMode, Store, blobs::Blobs, db::FaultHook, folders, jobs, leases,
@@ -55,6 +55,8 @@ pub struct Plan {
     pub mailboxes: Vec<MailboxConfig>,
     /// The organisation file, with the addresses of [`sample`] in place of the simulator's.
     pub organization: String,
+    /// To whom alerts are mailed.
+    pub alert_mail: Option<EmailAddress>,
 }
 
 impl Plan {
@@ -67,6 +69,7 @@ impl Plan {
             seed: 1,
             mailboxes: ["support", "billing", "sales"].map(mailbox).into(),
             organization: sample::ORGANIZATION.to_owned(),
+            alert_mail: None,
         }
     }
 }
@@ -129,6 +132,7 @@ impl Disk {
 
 /// What survives a kill.
 struct Parts {
+    alert_mail: Option<AlertMail>,
     space: Disk,
     alerted: Alerted,
     _folder: TempDir,
@@ -171,8 +175,23 @@ impl World {
         let keys = Keys::generate(&entropy);
         let alerted = Alerted::default();
         let space = Disk::empty();
-        let parts =
-            Parts { space, alerted, _folder: folder, db, blobs: Blobs::memory(), keys, clock, entropy, cpu };
+        let alert_mail = plan.alert_mail.map(|to| AlertMail {
+            to,
+            from: None,
+            text: Arc::new(|alert| format!("{} {}", alert.kind, alert.about)),
+        });
+        let parts = Parts {
+            alert_mail,
+            space,
+            alerted,
+            _folder: folder,
+            db,
+            blobs: Blobs::memory(),
+            keys,
+            clock,
+            entropy,
+            cpu,
+        };
 
         let door = Door::default();
         let simulator = tenant(&plan.mailboxes, plan.seed, &parts.clock, &door);
@@ -388,6 +407,7 @@ impl Parts {
                 public_url: url.clone(),
                 certificate_ends: None,
                 look_at_space: Some(self.space.look()),
+                alert_mail: self.alert_mail.clone(),
                 tell_alert: Some(self.alerted.teller()),
             },
         );

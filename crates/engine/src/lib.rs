@@ -75,6 +75,8 @@ pub struct Parts {
     pub outside: Transport,
     /// How much room is left where the store lies, where this process can see that.
     pub look_at_space: Option<doctor::LookAtSpace>,
+    /// To whom alerts are mailed.
+    pub alert_mail: Option<watch::AlertMail>,
     /// How an alert leaves this system; without it the log and the pages tell alone.
     pub tell_alert: Option<watch::TellAlert>,
 }

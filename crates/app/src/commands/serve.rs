@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use postroom_web::Web;
 
 use crate::{
+    alerts,
     config::Config,
     effects,
     server::{self, Tls},
@@ -26,7 +27,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let url = config.server.public_url.clone();
     let around = system::Around {
         certificate_ends: tls.as_ref().map(Tls::ends),
-        tell_alert: crate::alerts::webhook(&config.alerts)?,
+        tell_alert: alerts::webhook(&config.alerts)?,
+        alert_mail: alerts::mail(&config.alerts)?,
         ..system::Around::network(&config)?
     };
     let (engine, tasks) = system::engine(store, around);

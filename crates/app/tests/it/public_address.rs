@@ -79,6 +79,7 @@ async fn examined(root: &str, chain: &str, key: &str) -> anyhow::Result<Finding>
         public_url: url.clone(),
         certificate_ends: None,
         look_at_space: None,
+        alert_mail: None,
         tell_alert: None,
     };
     let (engine, tasks) = system::engine(store, around);
