@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use postroom_engine::watch::{AlertMail, TellAlert};
 use postroom_model::EmailAddress;
-use postroom_web::doctor::Words;
+use postroom_web::wording::Words;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 //!
 //! Called by the trace page. Rule kept: a mailbox that can't be asked is named, never left out.
 
-use postroom_graph::{FoundMail, Sought};
+use postroom_graph::{MessageMeta, Sought};
 use postroom_model::{
     Timestamp,
     ledger::{NotTaken, Untaken},
@@ -20,7 +20,7 @@ use crate::{Engine, in_full, jobs::JobError};
 /// As many messages of the ledger are listed.
 const LISTED: u32 = 50;
 /// As many mailboxes are asked at a time; of more than these one is to be chosen.
-pub const ASKED: usize = 20;
+const ASKED: usize = 20;
 
 /// A mail that lies in a mailbox and is not in the ledger.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ pub struct Seen {
     pub untaken: Vec<Sighting>,
     /// Mailboxes that could not be asked, and why.
     pub silent: Vec<(String, String)>,
+    /// How many mailboxes were not asked, because there are too many.
+    pub unasked: usize,
 }
 
 impl Engine {
@@ -57,8 +59,11 @@ impl Engine {
     pub async fn seek(&self, text: &str, ask: &[Mailbox]) -> Result<Seen, DbError> {
         let bare = text.trim().trim_start_matches('<').trim_end_matches('>');
         let filter = Filter { state: None, text: Some(bare.to_owned()), before: None };
-        let mut seen =
-            Seen { taken: messages::list_page(&self.store().db, &filter, LISTED).await?, ..Seen::default() };
+        let mut seen = Seen {
+            taken: messages::list_page(&self.store().db, &filter, LISTED).await?,
+            unasked: ask.len().saturating_sub(ASKED),
+            ..Seen::default()
+        };
         for mailbox in ask.iter().take(ASKED) {
             match self.find_in(mailbox, bare, text.contains('<')).await {
                 Ok(found) => {
@@ -72,7 +77,12 @@ impl Engine {
         Ok(seen)
     }
 
-    async fn find_in(&self, mailbox: &Mailbox, text: &str, is_id: bool) -> Result<Vec<FoundMail>, JobError> {
+    async fn find_in(
+        &self,
+        mailbox: &Mailbox,
+        text: &str,
+        is_id: bool,
+    ) -> Result<Vec<MessageMeta>, JobError> {
         let lane = self.mailbox(mailbox).await?;
         if !text.contains('@') {
             return Ok(lane.find_mails(Sought::Subject(text)).await?);
@@ -85,7 +95,7 @@ impl Engine {
     }
 
     /// Puts a mail that lies in a mailbox where it belongs.
-    async fn place(&self, mailbox: &Mailbox, mail: FoundMail, seen: &mut Seen) -> Result<(), DbError> {
+    async fn place(&self, mailbox: &Mailbox, mail: MessageMeta, seen: &mut Seen) -> Result<(), DbError> {
         let db = &self.store().db;
         if let Some(message) = messages::find_by_graph_id(db, mailbox.id, &mail.id).await? {
             if !seen.taken.iter().any(|taken| taken.id == message.id) {

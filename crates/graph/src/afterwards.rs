@@ -159,6 +159,8 @@ fn within(parent: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use crate::testing::{answer, graph, refusal};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use bytes::Bytes;
     use http::{Method, Request};
 
@@ -178,11 +180,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_folder_that_somebody_else_makes_meanwhile_is_found() {
         let (graph, record) = graph({
-            let mut asked = 0;
+            let looked = AtomicU32::new(0);
             move |request: Request<Bytes>| {
                 let made = request.method() == Method::POST;
-                asked += u32::from(!made);
-                let found = if asked > 1 { r#"{"value":[{"id":"theirs"}]}"# } else { r#"{"value":[]}"# };
+                let found = if !made && looked.fetch_add(1, Ordering::Relaxed) > 0 {
+                    r#"{"value":[{"id":"theirs"}]}"#
+                } else {
+                    r#"{"value":[]}"#
+                };
                 async move { Ok(if made { refusal(409, "ErrorFolderExists") } else { answer(200, found) }) }
             }
         });

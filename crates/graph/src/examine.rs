@@ -16,7 +16,7 @@ use crate::{
     client::{Graph, parsed},
     errors::{Failure, GraphError},
     lane::Priority,
-    mailbox::{Mailbox, time},
+    mailbox::{Mailbox, MessageMeta, SELECT_META},
     requests::Operation,
     token::TokenError,
 };
@@ -90,30 +90,9 @@ pub enum Sought<'a> {
     Subject(&'a str),
 }
 
-/// A mail that lies in a mailbox, in whatever folder.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FoundMail {
-    /// The immutable id.
-    pub id: String,
-    /// When the mailbox received it.
-    #[serde(default, rename = "receivedDateTime", deserialize_with = "time")]
-    pub received_at: Option<Timestamp>,
-    /// Whether it is a draft.
-    #[serde(default)]
-    pub is_draft: bool,
-    /// Whether it is marked read.
-    #[serde(default)]
-    pub is_read: bool,
-    /// The folder it lies in.
-    pub parent_folder_id: Option<String>,
-    /// The subject.
-    pub subject: Option<String>,
-}
-
 #[derive(Deserialize)]
 struct Found {
-    value: Vec<FoundMail>,
+    value: Vec<MessageMeta>,
 }
 
 #[derive(Deserialize)]
@@ -165,14 +144,14 @@ impl Mailbox {
     ///
     /// # Errors
     /// See [`GraphErrorKind`](crate::GraphErrorKind).
-    pub async fn find_mails(&self, sought: Sought<'_>) -> Result<Vec<FoundMail>, GraphError> {
+    pub async fn find_mails(&self, sought: Sought<'_>) -> Result<Vec<MessageMeta>, GraphError> {
         let filter = match sought {
             Sought::MessageId(id) => format!("internetMessageId eq {}", quoted(&format!("<{id}>"))),
             Sought::Sender(address) => format!("from/emailAddress/address eq {}", quoted(address)),
             Sought::Subject(text) => format!("contains(subject,{})", quoted(text)),
         };
-        let select = "id,receivedDateTime,isDraft,isRead,parentFolderId,subject";
-        let target = self.at(&format!("/messages?$select={select}&$top=10&$filter={}", encoded(&filter)));
+        let target =
+            self.at(&format!("/messages?$select={SELECT_META}&$top=10&$filter={}", encoded(&filter)));
         let body = self.call(Priority::Delta, Call::get(Operation::FindMails, target)).await?;
         let found: Found = parsed(Operation::FindMails, &body)?;
         Ok(found.value)

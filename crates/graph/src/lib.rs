@@ -36,7 +36,7 @@ pub use content::{AttachmentMeta, InternetHeader, MessageBody, MessageContent, N
 pub use delta::{DeltaFrom, DeltaItem, DeltaNext, DeltaPage, IdItem, IdPage};
 pub use draft::{Draft, DraftContent, FoundMessage, Marker, Recipient, WellKnown};
 pub use errors::{Failure, GraphError, GraphErrorKind};
-pub use examine::{FoundMail, MadeProbe, MailboxSettings, Sought, TokenFacts};
+pub use examine::{MadeProbe, MailboxSettings, Sought, TokenFacts};
 pub use lane::{LaneConfig, LaneView, ParkReason, Parked, Priority};
 pub use mailbox::{Folder, Mailbox, MessageMeta};
 pub use requests::Operation;

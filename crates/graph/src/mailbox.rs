@@ -52,6 +52,10 @@ pub struct MessageMeta {
     pub parent_folder_id: Option<String>,
 }
 
+/// What is asked for it.
+pub(crate) const SELECT_META: &str =
+    "id,receivedDateTime,isDraft,isRead,internetMessageId,subject,parentFolderId";
+
 /// A mail folder.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -86,8 +90,7 @@ impl Mailbox {
     /// # Errors
     /// See [`GraphErrorKind`](crate::GraphErrorKind).
     pub async fn message_meta(&self, id: &str) -> Result<MessageMeta, GraphError> {
-        let select = "id,receivedDateTime,isDraft,isRead,internetMessageId,subject,parentFolderId";
-        let target = self.at(&format!("/messages/{}?$select={select}", encoded(id)));
+        let target = self.at(&format!("/messages/{}?$select={SELECT_META}", encoded(id)));
         let body = self.call(Priority::NewMail, Call::get(Operation::MessageMeta, target)).await?;
         parsed(Operation::MessageMeta, &body)
     }

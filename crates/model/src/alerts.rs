@@ -9,9 +9,9 @@ use serde::Serialize;
 use crate::{mailbox::MailboxHealth, words::words};
 
 /// Days before an end on which it is told again, the first first.
-pub const TOLD_BEFORE: [i64; 5] = [60, 30, 14, 7, 1];
+const TOLD_BEFORE: [i64; 5] = [60, 30, 14, 7, 1];
 /// A mailbox whose delta round is this old has fallen silent: each is looked at every five minutes.
-pub const SILENT_AFTER: SignedDuration = SignedDuration::from_mins(15);
+const SILENT_AFTER: SignedDuration = SignedDuration::from_mins(15);
 /// A mailbox that fails for less may be over it before anybody reads of it.
 const FAILING_FOR: SignedDuration = SignedDuration::from_mins(5);
 /// Subscriptions are renewed at half their life of a week; one that is so near its end is not.
@@ -46,7 +46,7 @@ pub struct Alert {
     pub about: String,
     /// When it ends or ended, or since when it is so.
     pub at: Option<Timestamp>,
-    /// The step of [`TOLD_BEFORE`] that is reached, for ends that come near.
+    /// How many days before at most, for ends that come near: 60, 30, 14, 7 or 1.
     pub days: Option<i64>,
     /// Microsoft's own words, where there are any.
     pub detail: Option<String>,

@@ -574,3 +574,7 @@ cause-clock_untold-do = Compare this machine's clock by hand. A proxy in between
 cause-address_untold = Microsoft did not tell the address under which the mailbox writes.
 cause-address_untold-do = Nothing to do: sending and receiving don't need it. Compare the primary address in the Exchange admin center if answers show an unexpected sender.
 doctor-send-probe = Also send a mail from each mailbox to itself
+seek-unasked = { $count ->
+    [one] One more mailbox was not asked; choose it above.
+   *[other] { $count } more mailboxes were not asked; choose one of them above.
+ }

@@ -561,3 +561,4 @@ cause-clock_untold-do = このマシンの時計を手動で確認してくだ�
 cause-address_untold = メールボックスの差出人アドレスがMicrosoftから示されませんでした。
 cause-address_untold-do = 対応は不要です。送受信には影響しません。返信の差出人が想定と異なる場合は、Exchange管理センターでプライマリアドレスを確認してください。
 doctor-send-probe = 各メールボックスから自分宛てに1通送信して確認する
+seek-unasked = ほかに{ $count }個のメールボックスには問い合わせていません。上で1つ選んでください。

@@ -8,7 +8,7 @@ mod assets;
 mod client;
 mod conversation;
 mod desk;
-pub mod doctor;
+
 mod examination;
 mod failure;
 mod headers;
@@ -32,6 +32,7 @@ mod trace;
 mod tries;
 mod turns;
 mod visitor;
+pub mod wording;
 
 use postroom_engine::{Engine, Tasks};
 use url::Url;

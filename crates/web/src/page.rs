@@ -8,11 +8,12 @@ use postroom_model::{Timestamp, alerts::Alert, user::Role};
 use postroom_store::users::User;
 
 use crate::{
-    assets, doctor,
+    assets,
     failure::Failure,
     site::Site,
     texts::{Locale, Texts},
     visitor::{Person, Visitor},
+    wording,
 };
 
 /// The frame of a page. Templates call its methods for texts and addresses.
@@ -94,7 +95,7 @@ impl Page {
 
     /// What needs an administrator, in words; nothing for others.
     pub(crate) fn alerts(&self) -> Vec<String> {
-        self.alerts.iter().map(|alert| doctor::alert_text(&self.texts, alert)).collect()
+        self.alerts.iter().map(|alert| wording::alert_text(&self.texts, alert)).collect()
     }
 
     /// What to do about a cause that the doctor found.

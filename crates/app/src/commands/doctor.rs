@@ -13,7 +13,7 @@ use postroom_store::{
     integrations::{self, Integration},
     mailboxes::{self, Mailbox},
 };
-use postroom_web::doctor::Words;
+use postroom_web::wording::Words;
 
 use crate::{config::Config, effects};
 

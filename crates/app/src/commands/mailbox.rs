@@ -3,8 +3,7 @@
 
 use std::process::ExitCode;
 
-use postroom_engine::wishes::Wish;
-use postroom_store::{folders, jobs, mailboxes, subscriptions};
+use postroom_engine::{Engine, wishes::Wish};
 use serde_json::json;
 
 use crate::config::Config;
@@ -41,7 +40,7 @@ pub async fn run(config: Config, command: Command) -> anyhow::Result<ExitCode> {
     let engine = super::open_engine(&config).await?;
     let (Address { address }, wish) = match command {
         Command::List { json } => {
-            print!("{}", list(&engine.store().db, json).await?);
+            print!("{}", list(&engine, json).await?);
             return Ok(ExitCode::SUCCESS);
         }
         Command::Pause(address) => (address, Wish::Pause),
@@ -60,18 +59,10 @@ pub async fn run(config: Config, command: Command) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(db: &postroom_store::Db, as_json: bool) -> anyhow::Result<String> {
-    let folders = folders::list(db).await?;
-    let subscriptions = subscriptions::list(db).await?;
-    let counts = jobs::list_counts(db).await?;
+async fn list(engine: &Engine, as_json: bool) -> anyhow::Result<String> {
     let mut out = String::new();
-    for mailbox in mailboxes::list(db).await? {
-        let own = || folders.iter().filter(|folder| folder.mailbox == mailbox.id);
-        let lane = jobs::Lane::Mailbox(mailbox.id).to_string();
-        let open: i64 = counts.iter().filter(|(name, ..)| *name == lane).map(|(.., count)| count).sum();
-        let expires =
-            subscriptions.iter().filter(|s| s.mailbox == mailbox.id).filter_map(|s| s.expires_at).max();
-        let last_delta = own().filter_map(|folder| folder.last_delta_at).max();
+    for one in engine.figures().await?.mailboxes {
+        let (mailbox, open) = (&one.mailbox, one.open_jobs);
         let line = if as_json {
             json!({
                 "mailbox_id": mailbox.id,
@@ -80,14 +71,14 @@ async fn list(db: &postroom_store::Db, as_json: bool) -> anyhow::Result<String> 
                 "health_detail": mailbox.health_detail,
                 "health_since": mailbox.health_at,
                 "paused_since": mailbox.paused_at,
-                "last_notification_at": own().filter_map(|folder| folder.last_notification_at).max(),
-                "last_delta_at": last_delta,
-                "subscription_expires_at": expires,
+                "last_notification_at": one.last_notification_at,
+                "last_delta_at": one.last_delta_at,
+                "subscription_expires_at": one.subscription_expires_at,
                 "open_jobs": open,
             })
             .to_string()
         } else {
-            let looked = last_delta.map_or_else(|| "never".to_owned(), |at| at.to_string());
+            let looked = one.last_delta_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
             let detail =
                 mailbox.health_detail.as_deref().map_or_else(String::new, |text| format!("  ({text})"));
             format!(

@@ -63,9 +63,5 @@ async fn a_mail_of_150_megabytes_comes_in_and_never_stands_whole_in_memory_on_it
     .await?;
     let rows: Vec<Value> = pair.ledger()?;
     ensure!(rows.len() == 1 && rows[0]["sha256"] == *sha256, "other bytes");
-    println!(
-        "{looks} looks: {before:.0} MB before, {on_its_way:.0} MB on its way, {:.0} MB read",
-        pair.peak_mb()?
-    );
     Ok(())
 }
