@@ -282,7 +282,10 @@ impl Engine {
             Some(signed) => {
                 tell(self.about_clock(&signed.facts));
                 let roles = signed.facts.roles.join(", ");
-                tell(Finding::cant_tell(Check::UserRead, Cause::SignInNeeded).with_detail(roles));
+                tell(match integration.user_read_at {
+                    Some(at) => Finding::yes(Check::UserRead).with_detail(format!("{roles}; {at:.0}")),
+                    None => Finding::cant_tell(Check::UserRead, Cause::SignInNeeded).with_detail(roles),
+                });
             }
             None => tell(Finding::cant_tell(Check::Mailbox, Cause::NeedsEarlier)),
         }

@@ -6,6 +6,7 @@
 //! commits its effect together with the jobs that follow. Decisions are taken by
 //! `model`; only this crate opens sealed content. Knows nothing of serving HTTP.
 
+pub mod admin_sign_in;
 mod after_taking;
 mod assign;
 pub mod connections;

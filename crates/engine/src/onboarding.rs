@@ -130,6 +130,7 @@ impl Engine {
             graph_url: setup.graph_url.clone(),
             limits: Limits::default(),
             scope_probe: Vec::new(),
+            user_read_at: None,
             credentials: vec![secret.clone()],
         };
         let mut findings = Vec::new();

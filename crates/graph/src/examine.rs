@@ -18,7 +18,7 @@ use crate::{
     lane::Priority,
     mailbox::{Mailbox, MessageMeta, SELECT_META},
     requests::Operation,
-    token::TokenError,
+    token::{Code, TokenError},
 };
 
 /// What came with a token. Tokens are opaque to a client, so what stands in one is a hint and decides
@@ -28,6 +28,8 @@ pub struct TokenFacts {
     /// The application permissions that an administrator consented to.
     #[serde(default)]
     pub roles: Vec<String>,
+    /// The delegated permissions, with spaces between, where a person signed in.
+    pub scp: Option<String>,
     /// The service principal's object id.
     pub oid: Option<String>,
     /// The tenant's id.
@@ -112,6 +114,20 @@ impl Graph {
     /// When there is no such credential or no token for it.
     pub async fn examine_credential(&self, name: &str) -> Result<TokenFacts, TokenError> {
         self.tokens().examine(name).await
+    }
+
+    /// Where an administrator signs in, to be sent back to `redirect` with `state` and a code, which is redeemed
+    /// by whoever knows `verifier` (43 to 128 characters). Asks for the delegated `User.Read`.
+    pub fn sign_in_url(&self, redirect: &str, state: &str, verifier: &str) -> String {
+        self.tokens().sign_in_url(redirect, state, verifier)
+    }
+
+    /// Redeems the code of somebody who signed in, and tells what came of it.
+    ///
+    /// # Errors
+    /// When there is no token for it.
+    pub async fn redeem(&self, code: &Code<'_>) -> Result<TokenFacts, TokenError> {
+        self.tokens().redeem(code).await
     }
 
     /// Asks an address of our own, as anybody in the internet would.

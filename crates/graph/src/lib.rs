@@ -43,6 +43,7 @@ pub use requests::Operation;
 pub use stream::ByteStream;
 pub use subscription::{NewSubscription, Subscription};
 pub use token::{
-    CertificateKey, CertificateKeyError, Credential, CredentialState, Proof, ProofError, ReadFile, TokenError,
+    CertificateKey, CertificateKeyError, Code, Credential, CredentialState, Proof, ProofError, ReadFile,
+    TokenError,
 };
 pub use transport::{Body, InProcess, Network, Obstacle, Transport, TransportError};

@@ -26,6 +26,7 @@ pub use certificate::{CertificateKey, CertificateKeyError};
 pub(crate) use claims::Challenge;
 pub use credential::{Credential, CredentialState, Proof, ProofError, ReadFile};
 pub use refusal::TokenError;
+pub use request::Code;
 pub(crate) use request::Token;
 
 /// A token that Graph refuses is replaced at most this often.
@@ -184,6 +185,27 @@ impl Tokens {
         Ok(TokenFacts { server_time: token.server_time, ..TokenFacts::read(bearer) })
     }
 
+    /// Where a person signs in.
+    pub(crate) fn sign_in_url(&self, redirect: &str, state: &str, verifier: &str) -> String {
+        self.endpoint.sign_in_url(redirect, state, verifier)
+    }
+
+    /// Redeems the code of somebody who signed in, with the preferred credential that is good now, and keeps
+    /// nothing but the facts.
+    pub(crate) async fn redeem(&self, code: &Code<'_>) -> Result<TokenFacts, TokenError> {
+        let mut error = TokenError::NoCredential;
+        for entry in self.credentials().in_order(self.wire.clock.now()) {
+            match self.endpoint.ask(&entry.credential, "", Some(code)).await {
+                Ok(token) => return Ok(TokenFacts::read(token.bearer.to_str().unwrap_or_default())),
+                Err(refused) => error = refused.error,
+            }
+            if !error.is_credential() {
+                break;
+            }
+        }
+        Err(error)
+    }
+
     /// Each credential in order of preference, and how it fared.
     pub(crate) fn credential_states(&self) -> Vec<CredentialState> {
         self.credentials().states()
@@ -234,7 +256,7 @@ impl Tokens {
     }
 
     async fn ask(&self, entry: &Entry, claims: &str) -> Result<Token, NoToken> {
-        let answer = self.endpoint.ask(&entry.credential, claims).await;
+        let answer = self.endpoint.ask(&entry.credential, claims, None).await;
         match &answer {
             Ok(_) => entry.succeeded(self.wire.clock.now()),
             Err(refused) => {

@@ -284,6 +284,15 @@ impl Simulator {
         Ok(())
     }
 
+    /// Sets the redirect URIs, to which people are sent back after they signed in.
+    ///
+    /// # Errors
+    /// When there is no such application.
+    pub fn set_redirects(&self, client: &str, redirects: &[String]) -> Result<(), AdminError> {
+        find(&mut self.state(), client)?.redirects = redirects.iter().cloned().collect();
+        Ok(())
+    }
+
     /// Sets the access policies. They act after `policy.propagation_ms`.
     ///
     /// # Errors

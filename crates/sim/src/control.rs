@@ -67,6 +67,7 @@ fn api() -> (Router<Simulator>, OpenApi) {
         .routes(routes!(tenant::add_federation))
         .routes(routes!(tenant::remove_credential))
         .routes(routes!(tenant::set_roles))
+        .routes(routes!(tenant::set_redirects))
         .routes(routes!(tenant::set_policies))
         .routes(routes!(tenant::set_assignments))
         .routes(routes!(tenant::roll_keys))

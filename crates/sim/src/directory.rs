@@ -181,6 +181,8 @@ pub(crate) struct Application {
     pub(crate) certificates: Vec<AppCertificate>,
     pub(crate) federations: Vec<Federation>,
     pub(crate) roles: Lagging<BTreeSet<String>>,
+    /// Where people are sent back to after they signed in.
+    pub(crate) redirects: BTreeSet<String>,
     pub(crate) policies: Lagging<Vec<Policy>>,
     pub(crate) assignments: Lagging<Vec<Assignment>>,
 }
@@ -198,6 +200,7 @@ impl Application {
             certificates: Vec::new(),
             federations: Vec::new(),
             roles: Lagging::new(USUAL_ROLES.map(str::to_owned).into()),
+            redirects: BTreeSet::new(),
             policies: Lagging::new(Vec::new()),
             assignments: Lagging::new(Vec::new()),
         }

@@ -7,18 +7,20 @@
 //! <https://learn.microsoft.com/en-us/entra/identity-platform/v2-oauth2-client-creds-grant-flow>.
 
 mod assertion;
+pub(crate) mod authorize;
 pub(crate) mod discovery;
 pub(crate) mod keys;
 mod refusal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use axum::Extension;
 use axum::extract::{Path, State as Extract};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Uri, header};
 use jiff::{SignedDuration, Timestamp};
@@ -187,13 +189,15 @@ fn check(
 ) -> Result<(Application, Proof), Refusal> {
     check_tenant(simulator, state, tenant)?;
     let grant = field(form, "grant_type")?;
-    if grant != "client_credentials" {
+    if !matches!(grant, "client_credentials" | "authorization_code") {
         let text =
             format!("The provided value for the input parameter 'grant_type' is not valid: '{grant}'.");
         return Err(Refusal::of(70_003, text));
     }
     let client = field(form, "client_id")?;
-    check_scope(form, is_v1)?;
+    if grant == "client_credentials" {
+        check_scope(form, is_v1)?;
+    }
     let client_id = Uuid::parse_str(client).ok();
     let application = state
         .applications
@@ -213,7 +217,33 @@ fn check(
         return Err(Refusal::of(7_000_112, text));
     }
     let proof = authenticate(simulator, state, &application, form, root)?;
+    if grant == "authorization_code" {
+        check_code(state, &application, form)?;
+    }
     Ok((application, proof))
+}
+
+/// Redeems the code of somebody who signed in, which works once.
+fn check_code(state: &mut State, application: &Application, form: &Form) -> Result<(), Refusal> {
+    let text = "The OAuth2 Authorization code was already redeemed, please retry with a new valid code.";
+    let code = field(form, "code")?;
+    let given = state.codes.remove(code).ok_or_else(|| Refusal::of(54_005, text))?;
+    if given.ends <= state.now() {
+        let text = "The provided authorization code or refresh token is expired due to inactivity.";
+        return Err(Refusal::of(70_008, text));
+    }
+    if given.client != application.client_id || given.redirect != field(form, "redirect_uri")? {
+        let text = "The reply address of the code and of its redemption differ.";
+        return Err(Refusal::of(50_011, text));
+    }
+    let known =
+        form.get("code_verifier").map(|word| URL_SAFE_NO_PAD.encode(digest(&SHA256, word.as_bytes())));
+    if given.challenge.is_some() && given.challenge != known {
+        let text =
+            "The Code_Verifier does not match the code_challenge supplied in the authorization request.";
+        return Err(Refusal::of(501_481, text));
+    }
+    Ok(())
 }
 
 fn check_tenant(simulator: &Simulator, state: &State, tenant: &str) -> Result<(), Refusal> {
@@ -386,6 +416,13 @@ fn issue(
         "ver": "1.0",
     });
     let mut claims = claims;
+    let is_delegated = form.get("grant_type").is_some_and(|grant| grant == "authorization_code");
+    if is_delegated && let Some(claims) = claims.as_object_mut() {
+        claims.remove("roles");
+        claims.insert("scp".into(), "User.Read".into());
+        claims.insert("idtyp".into(), "user".into());
+    }
+    let roles = if is_delegated { BTreeSet::new() } else { roles };
     if roles.is_empty()
         && let Some(claims) = claims.as_object_mut()
     {

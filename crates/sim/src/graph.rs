@@ -114,6 +114,10 @@ impl Simulator {
     pub fn graph_router(&self) -> Router {
         Router::new()
             .route("/{tenant}/oauth2/v2.0/token", post(entra::token))
+            .route(
+                "/{tenant}/oauth2/v2.0/authorize",
+                get(entra::authorize::show).post(entra::authorize::answer),
+            )
             .route("/{tenant}/oauth2/token", post(entra::token))
             .route("/{tenant}/v2.0/.well-known/openid-configuration", get(entra::discovery::configuration))
             .route("/{tenant}/.well-known/openid-configuration", get(entra::discovery::configuration))

@@ -16,7 +16,7 @@ use crate::compose;
 use crate::config::Config;
 use crate::content::{Content, Person};
 use crate::directory::{Access, Application, Permission};
-use crate::entra::keys::SigningKeys;
+use crate::entra::{authorize::Code, keys::SigningKeys};
 use crate::figures::Record;
 use crate::mailbox::{
     ChangeKind, DELETED_ITEMS, DRAFTS, Folder, FolderKey, INBOX, Importance, Item, ItemKey, LAST_WELL_KNOWN,
@@ -57,6 +57,8 @@ pub(crate) struct Grant {
 }
 
 pub(crate) struct State {
+    /// Codes of people who signed in, not yet redeemed.
+    pub(crate) codes: BTreeMap<String, Code>,
     pub(crate) clock: Clock,
     pub(crate) tenant: String,
     pub(crate) random: Random,
@@ -92,6 +94,7 @@ impl State {
         Self {
             mailboxes,
             clock: config.clock.clone(),
+            codes: BTreeMap::new(),
             tenant: config.tenant_id.clone(),
             random,
             outside: BTreeMap::new(),

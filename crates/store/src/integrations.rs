@@ -26,6 +26,8 @@ pub struct Integration {
     pub limits: Limits,
     /// Mailboxes that the application must not reach.
     pub scope_probe: Vec<EmailAddress>,
+    /// When an administrator signed in and it had the delegated `User.Read`.
+    pub user_read_at: Option<Timestamp>,
     /// What it signs in with, the preferred first.
     pub credentials: Vec<Credential>,
 }
@@ -79,7 +81,7 @@ pub async fn list_overviews(db: &Db) -> Result<Vec<Overview>, DbError> {
 pub async fn list(store: &Store) -> Result<Vec<Integration>, CredentialError> {
     let stmt = Stmt::new(
         "SELECT id, name, token_endpoint, client_id, cloud, graph_url, concurrency, requests, upload_bytes, \
-         scope_probe FROM integrations ORDER BY position, id",
+         scope_probe, user_read_at FROM integrations ORDER BY position, id",
         args![],
     );
     let mut integrations = Vec::new();
@@ -99,8 +101,14 @@ pub async fn list(store: &Store) -> Result<Vec<Integration>, CredentialError> {
                 upload_bytes: u64::try_from(c.next::<i64>()?).unwrap_or_default(),
             },
             scope_probe: c.next::<String>()?.lines().filter_map(|line| line.parse().ok()).collect(),
+            user_read_at: c.next()?,
             credentials: credentials::list_of(store, id).await?,
         });
     }
     Ok(integrations)
+}
+
+/// Notes that an administrator signed in and the application had the delegated `User.Read`.
+pub fn record_user_read(id: IntegrationId, at: Timestamp) -> Stmt {
+    Stmt::new("UPDATE integrations SET user_read_at = $2 WHERE id = $1", args![id, at])
 }

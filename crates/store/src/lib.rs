@@ -57,6 +57,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 7, name: "alerts", sql: include_str!("../migrations/0007_alerts.sql") },
     Migration { number: 8, name: "scope_probe", sql: include_str!("../migrations/0008_scope_probe.sql") },
     Migration { number: 9, name: "query_plans", sql: include_str!("../migrations/0009_query_plans.sql") },
+    Migration { number: 10, name: "user_read", sql: include_str!("../migrations/0010_user_read.sql") },
 ];
 
 /// The channel on which PostgreSQL tells other nodes what changed.

@@ -578,3 +578,10 @@ seek-unasked = { $count ->
     [one] One more mailbox was not asked; choose it above.
    *[other] { $count } more mailboxes were not asked; choose one of them above.
  }
+user-read = Delegated User.Read
+user-read-lead = Not needed: Postroom signs in as an application. If you want to see it granted all the same, register this address with your application (Authentication, Add a platform, Web, Redirect URI), then sign in as an administrator. Nothing of your sign-in is kept but its date.
+user-read-sign-in = Sign in at Microsoft
+signed-in-title = Sign-in at Microsoft
+signed-in-granted = The application has the delegated User.Read, with an administrator's consent. The doctor shows it from now on.
+signed-in-refused = Microsoft did not grant it. Its own words:
+signed-in-stale = Nobody was sent to Microsoft from here lately with what came back. Begin again on the page Integration.

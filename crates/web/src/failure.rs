@@ -11,7 +11,7 @@ use axum::{
     middleware::Next,
     response::{Html, IntoResponse, Response},
 };
-use postroom_engine::{desk::DeskError, onboarding::OnboardingError};
+use postroom_engine::{credentials::ChangeError, desk::DeskError, onboarding::OnboardingError};
 use postroom_store::{DbError, credentials::CredentialError};
 
 use crate::{page::Page, router::RequestId, site::Site, visitor::Visitor};
@@ -120,6 +120,18 @@ impl From<OnboardingError> for Failure {
             OnboardingError::Store(error) | OnboardingError::Read(CredentialError::Db(error)) => error.into(),
             error => {
                 tracing::error!(error = %error, "A page could not be made: the organisation could not be changed");
+                Failure::Broken
+            }
+        }
+    }
+}
+
+impl From<ChangeError> for Failure {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Store(error) | ChangeError::Read(CredentialError::Db(error)) => error.into(),
+            error => {
+                tracing::error!(error = %error, "A page could not be made: an integration could not be used");
                 Failure::Broken
             }
         }

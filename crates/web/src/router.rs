@@ -63,6 +63,8 @@ pub fn router(web: Web) -> Router {
         .route("/mailboxes/table", get(mailboxes::table))
         .route("/integrations", get(integrations::show))
         .route("/integrations/new", get(onboarding::show).post(onboarding::connect))
+        .route("/integrations/signed-in", get(integrations::signed_in))
+        .route("/integrations/{id}/sign-in", get(integrations::sign_in))
         .route("/integrations/{id}/examine", post(integrations::examine))
         .route("/integrations/{id}/mailboxes", get(onboarding::name_mailboxes).post(onboarding::join))
         .route("/integrations/{id}/check", post(onboarding::check))

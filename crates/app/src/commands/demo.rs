@@ -96,6 +96,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
             MAILBOXES.iter().map(|(address, name)| MailboxConfig::new(*address, *name)).collect();
     })
     .await?;
+    served.simulator.set_redirects(&served.config.client_id, &[engine.signed_in_url()])?;
     organize(&engine, &served).await?;
     let people = sign_ins(&engine).await?;
     let router = postroom_web::router(Web {

@@ -248,3 +248,78 @@ async fn what_is_not_well_is_said_before_the_activation_and_heals_after_it() -> 
     ensure!(mailboxes::list(world.db()).await?[0].health == MailboxHealth::Healthy, "it is not healthy");
     world.assert_quiet().await
 }
+
+async fn get(world: &World, cookie: &str, path: &str) -> anyhow::Result<Response<Bytes>> {
+    let request = Request::get(path).header(header::COOKIE, cookie).body(Bytes::new())?;
+    Ok(call(world.router(), request).await?)
+}
+
+/// Signs in at Microsoft as its page has it, and gives the way back to our pages.
+async fn at_microsoft(world: &World, url: &url::Url, answer: &str) -> anyhow::Result<String> {
+    let graph = world.simulator.graph_router();
+    let there = url.as_str().trim_start_matches("http://127.0.0.1:2");
+    let page = call(graph.clone(), Request::get(there).body(Bytes::new())?).await?;
+    ensure!(page.status() == StatusCode::OK, "{}", String::from_utf8_lossy(page.body()));
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(url.query_pairs()).append_pair("answer", answer);
+    let request = Request::post(there)
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Bytes::from(form.finish()))?;
+    let back = call(graph, request).await?;
+    let back = back.headers().get(header::LOCATION).context("no way back")?.to_str()?;
+    Ok(back.trim_start_matches("http://127.0.0.1:1").to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_administrator_who_signed_in_shows_the_delegated_permission_and_nothing_else_does()
+-> anyhow::Result<()> {
+    let world = empty(Ground::Virtual).await?;
+    let cookie = sign_in(&world, ADMIN).await?;
+    let answer = post(&world, &cookie, "/integrations/new", &pasted("Contoso", CLIENT, SECRET)).await?;
+    let begin = answer.headers()[header::LOCATION].to_str()?.replace("/mailboxes", "/sign-in");
+    let sent_away = async || -> anyhow::Result<url::Url> {
+        let answer = get(&world, &cookie, &begin).await?;
+        ensure!(answer.status() == StatusCode::SEE_OTHER, "{}", answer.status());
+        Ok(answer.headers()[header::LOCATION].to_str()?.parse()?)
+    };
+    let says = async |path: &str, words: &str| -> anyhow::Result<()> {
+        let page = get(&world, &cookie, path).await?;
+        let page = String::from_utf8_lossy(page.body()).into_owned();
+        ensure!(page.contains(words), "{words:?} is not in {page}");
+        Ok(())
+    };
+    let user_read = async || -> anyhow::Result<String> {
+        let examine = begin.replace("/sign-in", "/examine");
+        let page = post(&world, &cookie, &examine, "").await?;
+        let page = String::from_utf8_lossy(page.body()).into_owned();
+        let row = page.split("Delegated User.Read</th>").nth(1).context("no line about it")?;
+        Ok(row.split("</span>").next().unwrap_or_default().to_owned())
+    };
+    // What is not registered with the application is not answered.
+    let url = sent_away().await?;
+    let refused = at_microsoft(&world, &url, "consent").await;
+    ensure!(refused.is_err_and(|error| error.to_string().contains("AADSTS50011")), "it was registered");
+    world.simulator.set_redirects(CLIENT, &["http://127.0.0.1:1/integrations/signed-in".to_owned()])?;
+
+    let back = at_microsoft(&world, &sent_away().await?, "refuse").await?;
+    says(&back, "User declined to consent").await?;
+    says("/integrations/signed-in?state=made-up&code=made-up", "lately").await?;
+    says("/integrations/signed-in", "lately").await?;
+    ensure!(
+        user_read().await?.contains("can't tell") || user_read().await?.contains("cant_tell"),
+        "nobody signed in"
+    );
+
+    let back = at_microsoft(&world, &sent_away().await?, "consent").await?;
+    // Another session can do nothing with it, and then it is spent.
+    let other = sign_in(&world, ADMIN).await?;
+    let page = get(&world, &other, &back).await?;
+    ensure!(String::from_utf8_lossy(page.body()).contains("lately"), "another session took it");
+    says(&back, "lately").await?;
+
+    let back = at_microsoft(&world, &sent_away().await?, "consent").await?;
+    says(&back, "has the delegated User.Read").await?;
+    says(&back, "lately").await?;
+    ensure!(user_read().await?.contains("state-word yes"), "{}", user_read().await?);
+    world.end().await
+}

@@ -103,6 +103,7 @@ async fn examined(root: &str, chain: &str, key: &str) -> anyhow::Result<Finding>
         graph_url: Some("http://127.0.0.1:9".to_owned()),
         limits: Limits::default(),
         scope_probe: Vec::new(),
+        user_read_at: None,
         credentials: Vec::new(),
     };
     let mut found = None;

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
 use jiff::{SignedDuration, Timestamp};
@@ -36,6 +38,17 @@ pub(crate) struct Token {
     pub(super) server_time: Option<Timestamp>,
 }
 
+/// What somebody was sent back with who signed in.
+#[derive(Debug, Clone, Copy)]
+pub struct Code<'c> {
+    /// The code, good once.
+    pub code: &'c SecretString,
+    /// Where they were sent back to.
+    pub redirect: &'c str,
+    /// What only the redeemer knows.
+    pub verifier: &'c SecretString,
+}
+
 /// No token, and the wait that Entra ID asked for.
 pub(super) struct NoToken {
     pub(super) error: TokenError,
@@ -62,11 +75,41 @@ impl TokenEndpoint {
         Self { uri, scope: endpoints.scope.clone(), client_id, wire }
     }
 
+    /// Where a person signs in, to be sent back to `redirect` with a code whose redeemer knows `verifier`.
+    /// <https://learn.microsoft.com/en-us/entra/identity-platform/v2-oauth2-auth-code-flow>
+    pub(super) fn sign_in_url(&self, redirect: &str, state: &str, verifier: &str) -> String {
+        let page = self.uri.to_string();
+        let page = page.strip_suffix("/token").unwrap_or(&page);
+        let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
+        let query = Serializer::new(String::new())
+            .append_pair("client_id", &self.client_id)
+            .append_pair("response_type", "code")
+            .append_pair("response_mode", "query")
+            .append_pair("redirect_uri", redirect)
+            .append_pair("scope", &self.user_read())
+            .append_pair("state", state)
+            .append_pair("prompt", "select_account")
+            .append_pair("code_challenge", &challenge)
+            .append_pair("code_challenge_method", "S256")
+            .finish();
+        format!("{page}/authorize?{query}")
+    }
+
+    /// The delegated permission, at the Graph of this cloud.
+    fn user_read(&self) -> String {
+        format!("{}/User.Read", self.scope.trim_end_matches("/.default"))
+    }
+
     /// One request with one credential.
-    pub(super) async fn ask(&self, credential: &Credential, claims: &str) -> Result<Token, NoToken> {
+    pub(super) async fn ask(
+        &self,
+        credential: &Credential,
+        claims: &str,
+        code: Option<&Code<'_>>,
+    ) -> Result<Token, NoToken> {
         // Its life is counted from before the request: rather short than too long.
         let asked_at = self.wire.clock.now();
-        let form = self.form(&credential.proof, claims, asked_at);
+        let form = self.form(&credential.proof, claims, code, asked_at);
         let form =
             form.map_err(|reason| TokenError::Unusable { credential: credential.name.clone(), reason })?;
         let mut request = Request::new(Bytes::from(form));
@@ -89,12 +132,27 @@ impl TokenEndpoint {
         })
     }
 
-    fn form(&self, proof: &Proof, claims: &str, now: Timestamp) -> Result<String, ProofError> {
+    fn form(
+        &self,
+        proof: &Proof,
+        claims: &str,
+        code: Option<&Code<'_>>,
+        now: Timestamp,
+    ) -> Result<String, ProofError> {
         let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials")
-            .append_pair("client_id", &self.client_id)
-            .append_pair("scope", &self.scope)
-            .append_pair("claims", claims);
+        form.append_pair("client_id", &self.client_id);
+        match code {
+            None => form
+                .append_pair("grant_type", "client_credentials")
+                .append_pair("scope", &self.scope)
+                .append_pair("claims", claims),
+            Some(code) => form
+                .append_pair("grant_type", "authorization_code")
+                .append_pair("scope", &self.user_read())
+                .append_pair("code", code.code.expose_secret())
+                .append_pair("redirect_uri", code.redirect)
+                .append_pair("code_verifier", code.verifier.expose_secret()),
+        };
         let assertion = match proof {
             Proof::Secret(secret) => {
                 return Ok(form.append_pair("client_secret", secret.expose_secret()).finish());

@@ -212,6 +212,18 @@ pub(super) async fn set_roles(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Sets the redirect URIs, to which people are sent back after they signed in.
+#[utoipa::path(put, path = "/v1/applications/{client_id}/redirects", params(("client_id" = String, Path)),
+    request_body = Vec<String>, responses((status = 204), (status = 404, body = Problem)))]
+pub(super) async fn set_redirects(
+    Extract(simulator): Extract<Simulator>,
+    Path(client): Path<String>,
+    Json(redirects): Json<Vec<String>>,
+) -> Done {
+    simulator.set_redirects(&client, &redirects)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Sets the access policies.
 #[utoipa::path(put, path = "/v1/applications/{client_id}/policies", params(("client_id" = String, Path)),
     request_body = Vec<Policy>, responses((status = 204), (status = 404, body = Problem)))]

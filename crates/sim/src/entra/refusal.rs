@@ -19,7 +19,7 @@ pub(crate) struct Refusal {
 }
 
 /// Status and `error` of a code; every code that the simulator answers stands here.
-const CODES: [(u32, u16, &str); 32] = [
+const CODES: [(u32, u16, &str); 36] = [
     (7_000_215, 401, "invalid_client"),
     (7_000_222, 401, "invalid_client"),
     (7_000_218, 401, "invalid_client"),
@@ -52,6 +52,10 @@ const CODES: [(u32, u16, &str); 32] = [
     (530_035, 400, "access_denied"),
     (28_000, 400, "invalid_request"),
     (50_012, 400, "invalid_request"),
+    (54_005, 400, "invalid_grant"),
+    (70_008, 400, "invalid_grant"),
+    (50_011, 400, "invalid_request"),
+    (501_481, 400, "invalid_grant"),
 ];
 
 impl Refusal {
