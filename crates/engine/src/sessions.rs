@@ -50,7 +50,9 @@ pub enum PasswordError {
     #[error("a password has at least {SHORTEST_PASSWORD} characters")]
     TooShort,
     /// Nobody has this address.
-    #[error("there is no user with this address; add them to the organisation file and apply it first")]
+    #[error(
+        "there is no user with this address; add them with --role agent, supervisor or admin, or by the organisation file"
+    )]
     NoSuchUser,
     /// It could not be hashed.
     #[error("the password could not be hashed: {0}")]

@@ -380,10 +380,36 @@ pub fn cause_of_aadsts(code: u32, looks_like_id: bool) -> Cause {
     }
 }
 
+/// A text as PowerShell takes it whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The older PowerShell that limits an application to these mailboxes while its organisation-wide consent
+/// stays, and tests it: a group that holds them, and an access policy.
+/// <https://learn.microsoft.com/en-us/exchange/permissions-exo/application-access-policies>
+pub fn policy_commands(client_id: &str, mailboxes: &[String]) -> Vec<String> {
+    let app = quoted(client_id);
+    let members: Vec<String> = mailboxes.iter().map(|mailbox| quoted(mailbox)).collect();
+    let mut lines = vec![
+        "Connect-ExchangeOnline".to_owned(),
+        format!("New-DistributionGroup -Name 'Postroom' -Type Security -Members {}", members.join(",")),
+        format!(
+            "New-ApplicationAccessPolicy -AppId {app} -PolicyScopeGroupId 'Postroom' -AccessRight RestrictAccess \
+             -Description 'Postroom'"
+        ),
+    ];
+    lines.extend(
+        members
+            .iter()
+            .map(|mailbox| format!("Test-ApplicationAccessPolicy -AppId {app} -Identity {mailbox}")),
+    );
+    lines
+}
+
 /// The PowerShell for Exchange Online that limits an application to these mailboxes, and tests it.
 /// <https://learn.microsoft.com/en-us/exchange/permissions-exo/application-rbac>
 pub fn scoping_commands(client_id: &str, object_id: &str, mailboxes: &[String]) -> Vec<String> {
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let (app, object) = (quoted(client_id), quoted(object_id));
     let mut lines = vec![
         "Connect-ExchangeOnline".to_owned(),
@@ -455,6 +481,8 @@ mod tests {
 
     #[test]
     fn no_name_breaks_out_of_a_command() {
+        let lines = policy_commands("app", &["o'hara@contoso.example".to_owned()]);
+        assert!(lines[1].ends_with("-Members 'o''hara@contoso.example'"), "{lines:?}");
         let lines = scoping_commands("app", "object", &["o'hara@contoso.example".to_owned()]);
         assert!(
             lines

@@ -15,7 +15,7 @@ use futures_util::stream;
 use postroom_engine::doctor::{Known, Options};
 use postroom_model::{
     IntegrationId,
-    doctor::{Finding, Verdict, scoping_commands},
+    doctor::{Finding, Verdict, policy_commands, scoping_commands},
 };
 use postroom_store::{
     integrations::{self, Overview},
@@ -54,6 +54,8 @@ struct Examined<'f> {
     page: &'f Page,
     counts: [usize; 3],
     commands: Vec<String>,
+    /// Those of the older way.
+    older: Vec<String>,
 }
 
 /// What may be shown of an integration.
@@ -118,8 +120,12 @@ async fn run(
     let own = own.into_iter().filter(|mailbox| mailbox.integration == integration.id);
     let own: Vec<String> = own.map(|mailbox| mailbox.address).collect();
     let Known { object_id } = examined.unwrap_or_default();
-    let commands = object_id.map(|object| scoping_commands(&integration.client_id, &object, &own));
-    let below = Examined { page, counts, commands: commands.unwrap_or_default() }.render()?;
+    let client = &integration.client_id;
+    let (commands, older) = match object_id {
+        Some(object) => (scoping_commands(client, &object, &own), policy_commands(client, &own)),
+        None => (Vec::new(), Vec::new()),
+    };
+    let below = Examined { page, counts, commands, older }.render()?;
     Ok((below, counts))
 }
 

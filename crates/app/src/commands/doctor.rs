@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use postroom_engine::doctor::{Known, Options as Examination};
-use postroom_model::doctor::{Finding, Verdict, scoping_commands};
+use postroom_model::doctor::{Finding, Verdict, policy_commands, scoping_commands};
 use postroom_store::{
     integrations::{self, Integration},
     mailboxes::{self, Mailbox},
@@ -150,6 +150,9 @@ fn print_scoping(integration: &Integration, known: &Known, mailboxes: &[Mailbox]
     say!(
         "  # Then remove Mail.ReadWrite and Mail.Send under API permissions: what is granted there holds for every\n  \
          # mailbox. Changes act after 30 minutes to 2 hours. No address of this server needs to be added in Azure;\n  \
-         # Microsoft only has to reach the public URL."
+         # Microsoft only has to reach the public URL.\n  # The older way, while the consent stays as it is:"
     );
+    for line in policy_commands(&integration.client_id, &own) {
+        say!("  {line}");
+    }
 }
