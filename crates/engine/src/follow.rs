@@ -79,7 +79,8 @@ impl Engine {
         let mut following = Trouble::default();
         loop {
             let looked = self.now();
-            let next = match self.reconcile_mailbox(id, begun).await {
+            // On the heap, while it lasts: thousands of these loops sleep most of the time.
+            let next = match Box::pin(self.reconcile_mailbox(id, begun)).await {
                 Ok(Some(at)) => {
                     following = Trouble::default();
                     Next { at, hastened: true }

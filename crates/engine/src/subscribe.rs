@@ -117,7 +117,8 @@ impl Engine {
             let resting = hints.subscribing().again_at.filter(|at| *at > self.now());
             let next = match resting {
                 Some(at) => at,
-                None => match self.reconcile_subscriptions(id).await {
+                // On the heap, while it lasts: thousands of these loops sleep most of the time.
+                None => match Box::pin(self.reconcile_subscriptions(id)).await {
                     Ok(Some(at)) => {
                         if std::mem::take(&mut *hints.subscribing()).cause().is_some() {
                             hints.changed.notify_one();
