@@ -140,14 +140,11 @@ impl TokenEndpoint {
         now: Timestamp,
     ) -> Result<String, ProofError> {
         let mut form = Serializer::new(String::new());
-        form.append_pair("client_id", &self.client_id);
+        let grant = if code.is_some() { "authorization_code" } else { "client_credentials" };
+        form.append_pair("grant_type", grant).append_pair("client_id", &self.client_id);
         match code {
-            None => form
-                .append_pair("grant_type", "client_credentials")
-                .append_pair("scope", &self.scope)
-                .append_pair("claims", claims),
+            None => form.append_pair("scope", &self.scope).append_pair("claims", claims),
             Some(code) => form
-                .append_pair("grant_type", "authorization_code")
                 .append_pair("scope", &self.user_read())
                 .append_pair("code", code.code.expose_secret())
                 .append_pair("redirect_uri", code.redirect)
